@@ -1,0 +1,4 @@
+//! Authentication, authorization and evidence for MCP tool calls.
+
+pub mod clock;
+pub mod encoding;

@@ -1,0 +1,124 @@
+//! What is known of a badge once it has been verified.
+
+use crate::clock::UnixSeconds;
+use crate::identity::did::Did;
+use crate::identity::key::PublicKey;
+use crate::identity::trust_level::TrustLevel;
+
+/// Proof that a badge was verified. Only [`BadgeVerifier::verify`](super::BadgeVerifier::verify) makes one.
+///
+/// # Examples
+/// It can be read:
+/// ```
+/// use rmcp_guard::identity::badge::VerifiedBadge;
+///
+/// fn subject(badge: &VerifiedBadge) -> &str {
+///     badge.subject().as_str()
+/// }
+/// ```
+/// and not be made:
+/// ```compile_fail
+/// use rmcp_guard::identity::badge::VerifiedBadge;
+/// use rmcp_guard::identity::did::Did;
+///
+/// fn forge(subject: Did) -> VerifiedBadge {
+///     VerifiedBadge { subject, ..unimplemented!() }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedBadge {
+    pub(super) jti: String,
+    pub(super) issuer: String,
+    pub(super) subject: Did,
+    pub(super) level: TrustLevel,
+    pub(super) domain: Option<String>,
+    pub(super) bound_audience: Option<String>,
+    pub(super) issued_at: UnixSeconds,
+    pub(super) expires_at: UnixSeconds,
+    pub(super) key: Option<PublicKey>,
+    pub(super) ial1: bool,
+    pub(super) self_signed: bool,
+    pub(super) token_sha256: [u8; 32],
+    pub(super) warnings: Vec<&'static str>,
+}
+
+impl VerifiedBadge {
+    /// The badge's id, the handle for revocation and audit.
+    #[must_use]
+    pub fn jti(&self) -> &str {
+        &self.jti
+    }
+
+    /// The issuer: an https origin, or the subject's own did:key at level 0.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Who the badge is about.
+    #[must_use]
+    pub const fn subject(&self) -> &Did {
+        &self.subject
+    }
+
+    /// How much the issuer checked.
+    #[must_use]
+    pub const fn level(&self) -> TrustLevel {
+        self.level
+    }
+
+    /// The domain that the issuer validated; present from level 2 up.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// The audience of the verifier that the badge names; `None` for a badge without `aud`, which anybody who sees it
+    /// can present here.
+    #[must_use]
+    pub fn bound_audience(&self) -> Option<&str> {
+        self.bound_audience.as_deref()
+    }
+
+    /// When the badge expires. It is accepted for up to [`CLOCK_SKEW`](super::CLOCK_SKEW) longer.
+    #[must_use]
+    pub const fn expires_at(&self) -> UnixSeconds {
+        self.expires_at
+    }
+
+    /// When the badge was issued.
+    #[must_use]
+    pub const fn issued_at(&self) -> UnixSeconds {
+        self.issued_at
+    }
+
+    /// The subject's own key, for proofs of possession; `None` for a did:web subject whose badge carries none.
+    #[must_use]
+    pub const fn key(&self) -> Option<&PublicKey> {
+        self.key.as_ref()
+    }
+
+    /// Whether the subject proved possession of its key when the badge was issued (IAL-1).
+    #[must_use]
+    pub const fn is_ial1(&self) -> bool {
+        self.ial1
+    }
+
+    /// Whether the subject issued the badge to itself (level 0).
+    #[must_use]
+    pub const fn is_self_signed(&self) -> bool {
+        self.self_signed
+    }
+
+    /// SHA-256 of the exact token.
+    #[must_use]
+    pub const fn token_sha256(&self) -> &[u8; 32] {
+        &self.token_sha256
+    }
+
+    /// Tolerances that this badge needed, as fixed texts.
+    #[must_use]
+    pub fn warnings(&self) -> &[&'static str] {
+        &self.warnings
+    }
+}

@@ -1,0 +1,322 @@
+//! Verification of badges (CapiscIO RFC-002). Each step is one function; [`BadgeVerifier::verify`] is their order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::UnixSeconds;
+use crate::identity::badge::claims::{Claims, Issuing};
+use crate::identity::badge::revocation::pass_below_fail_closed;
+use crate::identity::badge::signature_cache::{Partition, SignatureCache};
+use crate::identity::badge::{
+    BadgeErrorKind, BadgeVerifierBuilder, BadgeVerifyError, Revocations, UnverifiedBadge, VerifiedBadge,
+};
+use crate::identity::did::{Did, DidDocument};
+use crate::identity::jws::CompactJws;
+use crate::identity::key::PublicKey;
+use crate::identity::resolve::DidDocumentSource;
+use crate::identity::server::HttpOrigin;
+use crate::identity::trust_store::Issuer;
+
+/// How far the clocks of issuer and verifier may disagree (RFC-002, `BADGE_CLOCK_SKEW_TOLERANCE`).
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// Most keys that are tried for a badge whose header names none, so that one token costs a bounded number of
+/// signature checks.
+pub const MAX_KEYS_TRIED: usize = 5;
+
+/// How closely the letter of RFC-002 is followed. All profiles verify alike; they differ in what they tolerate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Tolerates, with warnings, what the reference issuer leaves out: `typ`, `ial` and `key`.
+    #[default]
+    Interop,
+    /// The letter of RFC-002.
+    Strict,
+    /// Interop, and every self-signed badge, `.invalid` issuers, and issuers on loopback http. Never in production.
+    Dev,
+}
+
+/// What one call brings: the time, and the issuers that count for it alone.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BadgeContext<'a> {
+    /// The time at which the badge has to be valid.
+    pub now: UnixSeconds,
+    /// Origins of [`additional_issuer`](BadgeVerifierBuilder::additional_issuer)s that count for this call.
+    pub additional_issuers: &'a [String],
+}
+
+impl BadgeContext<'_> {
+    /// The time alone: no additional issuer counts.
+    #[must_use]
+    pub const fn at(now: UnixSeconds) -> Self {
+        Self { now, additional_issuers: &[] }
+    }
+}
+
+/// Verifies badges against a fixed configuration. Cheap to clone; clones share their signature cache.
+#[derive(Clone, Debug)]
+pub struct BadgeVerifier(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) profile: Profile,
+    pub(super) issuers: Vec<TrustedIssuer>,
+    pub(super) audiences: Vec<String>,
+    pub(super) accept_level_zero: bool,
+    pub(super) self_signed: Vec<Did>,
+    pub(super) revocation: Revocation,
+    pub(super) documents: Option<Arc<dyn DidDocumentSource>>,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) signatures: SignatureCache,
+}
+
+#[derive(Debug)]
+pub(super) struct TrustedIssuer {
+    pub(super) issuer: Issuer,
+    /// Counts only where the context names it.
+    pub(super) additional: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) enum Revocation {
+    /// Nobody to ask: the rule of a missing list.
+    #[default]
+    Unset,
+    Waived,
+    Ask(Revocations),
+}
+
+impl BadgeVerifier {
+    /// Starts from the strictest: nobody is trusted, no audience is ours, levels 2 to 4 need revocations.
+    pub fn builder() -> BadgeVerifierBuilder {
+        BadgeVerifierBuilder::default()
+    }
+
+    /// Verifies `token` in RFC-002's order, so that the first broken rule names the failure.
+    ///
+    /// No key or DID document is asked for before the issuer is known to be trusted. Answers without waiting when all
+    /// sources are at hand. Cancel safe: a dropped verification leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`BadgeVerifyError`]; its kind says which step refused. "Could not find out" is a refusal.
+    pub async fn verify(&self, token: &str, context: &BadgeContext<'_>) -> Result<VerifiedBadge, BadgeVerifyError> {
+        let inner = &*self.0;
+        let mut warnings = Vec::new();
+        let badge = UnverifiedBadge::parse(token)?;
+        check_typ(badge.typ(), inner.profile, &mut warnings)?;
+        let claims = Claims::check(badge.claims, inner.profile, &mut warnings)?;
+        inner.check_lifetime(&claims)?;
+
+        let token_sha256: [u8; 32] = Sha256::digest(token).into();
+        match &claims.issuer {
+            Issuing::Holder(key) => {
+                inner.check_self_signed(&claims.subject)?;
+                let key = inner.check_signature(&badge.jws, &token_sha256, Partition::SelfSigned, [key])?;
+                check_times(&claims, context.now)?;
+                inner.signatures.insert(Partition::SelfSigned, &token_sha256, key);
+            }
+            Issuing::Authority(name, origin) => {
+                let issuer = inner.trusted_issuer(name, origin, &claims, context)?;
+                let kid = badge.jws.kid();
+                let keys = issuer.keys(kid).await.map_err(|_| {
+                    BadgeVerifyError::new(BadgeErrorKind::KeysUnavailable, "the issuer's keys could not be obtained")
+                })?;
+                let candidates = keys.candidates(kid).take(MAX_KEYS_TRIED);
+                let key = inner.check_signature(&badge.jws, &token_sha256, Partition::Issued, candidates)?;
+                check_times(&claims, context.now)?;
+                // Only now, so that the cache holds no badge that has expired when it enters.
+                inner.signatures.insert(Partition::Issued, &token_sha256, key);
+            }
+        }
+        let bound_audience = inner.check_audience(&claims)?;
+        inner.check_key_binding(&claims).await?;
+        if let Issuing::Authority(name, _) = &claims.issuer {
+            inner.check_status(name, &claims, context.now, &mut warnings).await?;
+        }
+        let (self_signed, issuer) = match claims.issuer {
+            Issuing::Holder(_) => (true, claims.subject.as_str().to_owned()),
+            Issuing::Authority(name, _) => (false, name),
+        };
+        Ok(VerifiedBadge {
+            jti: claims.jti,
+            issuer,
+            subject: claims.subject,
+            level: claims.level,
+            domain: claims.domain,
+            bound_audience,
+            issued_at: claims.issued_at,
+            expires_at: claims.expires_at,
+            key: claims.key,
+            ial1: claims.confirmation.is_some(),
+            self_signed,
+            token_sha256,
+            warnings,
+        })
+    }
+
+    /// Whether anybody is trusted: an issuer, an additional one, or a self-signed badge.
+    #[must_use]
+    pub fn has_issuers(&self) -> bool {
+        !self.0.issuers.is_empty() || !self.0.self_signed.is_empty() || self.0.accept_level_zero
+    }
+
+    /// Whether revocation is checked, or its check was waived by name.
+    #[must_use]
+    pub fn has_revocations(&self) -> bool {
+        !matches!(self.0.revocation, Revocation::Unset)
+    }
+}
+
+impl Inner {
+    /// S6: a badge that outlives its issuer's memory cannot be revoked in practice.
+    fn check_lifetime(&self, claims: &Claims) -> Result<(), BadgeVerifyError> {
+        match self.max_lifetime {
+            Some(longest) if claims.expires_at > claims.issued_at.saturating_add(longest) => {
+                Err(BadgeVerifyError::claims("the badge lives longer than allowed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_self_signed(&self, subject: &Did) -> Result<(), BadgeVerifyError> {
+        if self.accept_level_zero || self.self_signed.contains(subject) {
+            return Ok(());
+        }
+        Err(BadgeVerifyError::new(
+            BadgeErrorKind::IssuerUntrusted,
+            "self-signed badges of this subject are not accepted",
+        ))
+    }
+
+    /// The issuer that may vouch for these claims in this call. Names are compared word for word.
+    fn trusted_issuer(
+        &self,
+        name: &str,
+        origin: &HttpOrigin,
+        claims: &Claims,
+        context: &BadgeContext<'_>,
+    ) -> Result<&Issuer, BadgeVerifyError> {
+        let untrusted = |detail| BadgeVerifyError::new(BadgeErrorKind::IssuerUntrusted, detail);
+        if self.profile != Profile::Dev && is_reserved_invalid(origin) {
+            return Err(untrusted("the issuer's host is reserved for tests"));
+        }
+        let counts = |trusted: &&TrustedIssuer| {
+            trusted.issuer.origin() == name
+                && (!trusted.additional || context.additional_issuers.iter().any(|named| named == name))
+        };
+        let mut known = self.issuers.iter().filter(counts).peekable();
+        if known.peek().is_none() {
+            return Err(untrusted("the issuer is not trusted"));
+        }
+        known
+            .map(|trusted| &trusted.issuer)
+            .find(|issuer| issuer.may_vouch_for(&claims.subject, claims.level))
+            .ok_or(untrusted("the issuer is not trusted for this subject or level"))
+    }
+
+    /// The candidate under which the signature verifies, by memory or by work.
+    fn check_signature<'k>(
+        &self,
+        jws: &CompactJws<'_>,
+        token: &[u8; 32],
+        partition: Partition,
+        candidates: impl IntoIterator<Item = &'k PublicKey>,
+    ) -> Result<&'k PublicKey, BadgeVerifyError> {
+        candidates
+            .into_iter()
+            .find(|key| self.signatures.contains(partition, token, key) || jws.verify(key).is_ok())
+            .ok_or(BadgeVerifyError::new(
+                BadgeErrorKind::SignatureInvalid,
+                "no key of the issuer verifies the signature",
+            ))
+    }
+
+    /// The one of our audiences that the badge names; `None` when it has no `aud`.
+    fn check_audience(&self, claims: &Claims) -> Result<Option<String>, BadgeVerifyError> {
+        let Some(named) = &claims.audience else { return Ok(None) };
+        let ours = self.audiences.iter().find(|ours| named.contains(ours));
+        let mismatch =
+            BadgeVerifyError::new(BadgeErrorKind::AudienceMismatch, "the badge is made out to somebody else");
+        ours.map(|ours| Some(ours.clone())).ok_or(mismatch)
+    }
+
+    /// IAL-1: the DID document of the subject lists `key` under `cnf.kid` (RFC-002 verification step 7).
+    async fn check_key_binding(&self, claims: &Claims) -> Result<(), BadgeVerifyError> {
+        let Some(kid) = &claims.confirmation else { return Ok(()) };
+        let document = if let Some(derived) = DidDocument::of_did_key(&claims.subject) {
+            Arc::new(derived)
+        } else {
+            let documents = self.documents.as_ref();
+            let documents = documents.ok_or(BadgeVerifyError::claims("no source of DID documents for `cnf`"))?;
+            let document = documents.document(&claims.subject).await;
+            document.map_err(|_| BadgeVerifyError::claims("the subject's DID document could not be obtained"))?
+        };
+        let listed = document.method(kid).filter(|_| *document.did() == claims.subject);
+        if listed.is_none() || listed != claims.key.as_ref() {
+            return Err(BadgeVerifyError::claims("`cnf.kid` is not the badge's `key` in the subject's DID document"));
+        }
+        Ok(())
+    }
+
+    async fn check_status(
+        &self,
+        issuer: &str,
+        claims: &Claims,
+        now: UnixSeconds,
+        warnings: &mut Vec<&'static str>,
+    ) -> Result<(), BadgeVerifyError> {
+        match &self.revocation {
+            Revocation::Unset => pass_below_fail_closed(claims.level, warnings),
+            Revocation::Waived => Ok(()),
+            Revocation::Ask(sources) => {
+                sources.check_badge(issuer, &claims.jti, claims.level, now, warnings).await?;
+                sources.check_subject(issuer, &claims.subject, now, warnings).await
+            }
+        }
+    }
+}
+
+/// A missing `typ` is what the reference issuer writes. A wrong one would let another JWS of the same key pass as a
+/// badge, a proof of possession for one.
+fn check_typ(typ: Option<&str>, profile: Profile, warnings: &mut Vec<&'static str>) -> Result<(), BadgeVerifyError> {
+    let tolerant = profile != Profile::Strict;
+    match typ {
+        Some("JWT") => Ok(()),
+        Some(typ) if tolerant && typ.eq_ignore_ascii_case("JWT") => {
+            warnings.push("`typ` is not in upper case");
+            Ok(())
+        }
+        None if tolerant => {
+            warnings.push("`typ` is absent");
+            Ok(())
+        }
+        _ => Err(BadgeVerifyError::malformed("`typ` is not `JWT`")),
+    }
+}
+
+/// `exp > now - skew`, `iat <= now + skew`, `nbf <= now + skew`.
+fn check_times(claims: &Claims, now: UnixSeconds) -> Result<(), BadgeVerifyError> {
+    if claims.expires_at <= now.saturating_sub(CLOCK_SKEW) {
+        return Err(BadgeVerifyError::new(BadgeErrorKind::Expired, "the badge has expired"));
+    }
+    let latest = now.saturating_add(CLOCK_SKEW);
+    if claims.issued_at > latest || claims.not_before.is_some_and(|not_before| not_before > latest) {
+        return Err(BadgeVerifyError::new(BadgeErrorKind::NotYetValid, "the badge is not valid yet"));
+    }
+    Ok(())
+}
+
+/// RFC 2606 §2: names under `.invalid` never exist, so nobody answers for such an issuer.
+fn is_reserved_invalid(origin: &HttpOrigin) -> bool {
+    let authority = origin.as_str().rsplit('/').next().unwrap_or_default();
+    let host = authority.split(':').next().unwrap_or_default();
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    last == Some("invalid")
+}
+
+#[cfg(test)]
+mod tests;

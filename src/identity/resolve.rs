@@ -1,0 +1,119 @@
+//! Where verification asks for what it cannot compute: issuer keys, DID documents, revocation and agent status.
+//!
+//! Each source answers at once when it holds the answer ([`MaybeReady::Ready`]) and with a boxed future only when
+//! it has to fetch. Static sources live here; the network versions implement the same traits.
+
+mod fixed;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::clock::UnixSeconds;
+use crate::identity::did::{Did, DidDocument};
+use crate::identity::jwks::JwkSet;
+
+pub use fixed::{
+    MAX_DID_DOCUMENTS, MAX_REVOCATION_FILE_BYTES, REVOCATION_MAX_STALENESS, RevocationFile, StaticDidDocuments,
+    StaticDidDocumentsError, StatusList,
+};
+
+/// An answer that is either here or has to be fetched.
+#[must_use = "an answer does nothing unless awaited"]
+#[non_exhaustive]
+pub enum MaybeReady<'a, T> {
+    /// The answer, without waiting. `None` only after it has been taken.
+    Ready(Option<T>),
+    /// Work that waits, boxed once.
+    Wait(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
+}
+
+impl<T> MaybeReady<'_, T> {
+    /// An answer that is already here.
+    pub const fn ready(value: T) -> Self {
+        Self::Ready(Some(value))
+    }
+}
+
+impl<T> fmt::Debug for MaybeReady<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ready(_) => "MaybeReady::Ready",
+            Self::Wait(_) => "MaybeReady::Wait",
+        })
+    }
+}
+
+impl<T: Unpin> Future for MaybeReady<'_, T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match self.get_mut() {
+            // A second poll after the answer was taken stays pending instead of panicking.
+            Self::Ready(value) => value.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Wait(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+/// The fetch failed; verification that needed the answer fails closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} could not be obtained")]
+#[non_exhaustive]
+pub struct ResolveError {
+    what: &'static str,
+}
+
+impl ResolveError {
+    /// Names what could not be obtained, such as `"the issuer's keys"`.
+    #[must_use]
+    pub const fn new(what: &'static str) -> Self {
+        Self { what }
+    }
+}
+
+/// The verification keys of one issuer.
+pub trait KeySource: fmt::Debug + Send + Sync + 'static {
+    /// The issuer's current key set. `kid` is the key that is wanted, so that a network source can refresh for it.
+    fn keys<'a>(&'a self, kid: Option<&'a str>) -> MaybeReady<'a, Result<std::sync::Arc<JwkSet>, ResolveError>>;
+}
+
+/// DID documents by DID.
+pub trait DidDocumentSource: fmt::Debug + Send + Sync + 'static {
+    /// The document of `did`.
+    fn document<'a>(&'a self, did: &'a Did) -> MaybeReady<'a, Result<std::sync::Arc<DidDocument>, ResolveError>>;
+}
+
+/// What a source knows about one badge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a caller must decide anew when this grows")]
+pub enum RevocationStatus {
+    /// The source is current and does not list the badge.
+    Good,
+    /// The badge is listed as revoked.
+    Revoked,
+    /// The source cannot say: it failed, or its list is stale or missing.
+    Unknown,
+}
+
+/// What a source knows about the agent or server a badge names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a caller must decide anew when this grows")]
+pub enum AgentStatus {
+    /// The agent is `active`.
+    Active,
+    /// The agent is disabled, suspended, or in a state we do not know.
+    Disabled,
+    /// The source cannot say.
+    Unknown,
+}
+
+/// Revocation and agent status of CA badges.
+pub trait StatusSource: fmt::Debug + Send + Sync + 'static {
+    /// Whether the badge `jti` of `issuer` is revoked at `now`.
+    fn badge_status<'a>(&'a self, issuer: &'a str, jti: &'a str, now: UnixSeconds) -> MaybeReady<'a, RevocationStatus>;
+
+    /// Whether `subject` is active at `issuer` at `now`.
+    fn agent_status<'a>(&'a self, issuer: &'a str, subject: &'a Did, now: UnixSeconds) -> MaybeReady<'a, AgentStatus>;
+}

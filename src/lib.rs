@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod encoding;
+pub mod evidence;
 pub mod identity;

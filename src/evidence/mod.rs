@@ -1,0 +1,84 @@
+//! What happened: one record for every decision and one for every outcome, kept in order.
+//!
+//! In scope: the record and its member names, hashes of arguments and results, ids, and where records live (a file or
+//! memory, behind [`EvidenceStore`]). Out of scope: what a decision is and who a caller is; this module takes strings.
+//!
+//! **Keeping records is part of deciding.** Places for a call's records are taken ([`EvidenceLog::reserve`]) before the
+//! call is let through; where there is none, the enforcer denies. How long it then waits is the [`EvidenceMode`].
+//!
+//! **Deployment caveat.** These records tell what happened to an operator who can trust the machine: they are private
+//! (0700, 0600), ordered and survive a crash, but whoever can write the file can rewrite it unseen. On Windows the
+//! directory's access control list takes the place of the modes, and new names are not synced.
+//!
+//! ```
+//! use std::time::SystemTime;
+//! use rmcp_guard::evidence::{AppendError, EvidenceId, EvidenceLog, PolicyLoadedRecord, Record};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let directory = directory.path().join("evidence");
+//! let log = EvidenceLog::create_or_open(&directory)?;
+//!
+//! let now = SystemTime::now();
+//! let loaded = PolicyLoadedRecord::new(EvidenceId::generate(now), now, "v1".into(), "sha256:..".into(), "interop");
+//! let mut places = log.reserve(1)?;
+//! let mut ticket = log.append(&mut places, &Record::PolicyLoaded(loaded))?;
+//! ticket.wait_durable(log.wait_limit())?;
+//!
+//! assert_eq!(log.records()?[0]["event.name"], "rmcp_guard.policy_loaded");
+//!
+//! // what cannot be kept is refused, and the enforcer denies the call
+//! log.close();
+//! assert_eq!(log.reserve(1).unwrap_err(), AppendError::Closed);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod id;
+mod keyed;
+mod log;
+mod params_hash;
+mod record;
+mod store;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use error::{OpenError, OpenErrorKind};
+pub use id::{EvidenceId, EvidenceIdParseError};
+pub use log::{DEFAULT_QUEUE_RECORDS, EvidenceHealth, EvidenceLog, EvidenceOptions};
+pub use params_hash::{MAX_PARAMS_JSON_BYTES, ParamsJsonError, compute_params_hash, compute_params_hash_json};
+pub use record::{
+    DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
+};
+pub use store::{
+    AppendError, EvidenceStore, MAX_MEMORY_RECORDS, Progress, Reservation, Room, RoomFreed, StoreHealth, Ticket,
+    read_records,
+};
+pub use text::{MAX_TEXT_BYTES, escape_for_display};
+
+/// When a decision counts as recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[expect(clippy::exhaustive_enums, reason = "a caller must break when this grows")]
+pub enum EvidenceMode {
+    /// The decision is durable (fdatasync) before the tool runs. A power cut hides no call.
+    Strict,
+    /// The decision is written (write(2)) before the answer leaves, and durable one commit later. A crash of the
+    /// process hides no answered call; a power cut can hide those of the last commit.
+    #[default]
+    Bounded,
+    /// Nothing waits, and what finds no room is counted and dropped. For development: the configuration accepts it
+    /// with the dev profile only.
+    BestEffort,
+}
+
+/// How the arguments of a call are hashed for evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ParamsHash {
+    /// `hmac-sha256:<kid>:<b64url>` over the RFC 8785 form, under a random key of this log: equal arguments compare
+    /// equal within the log, and nobody without the key can find them by guessing.
+    #[default]
+    Keyed,
+    /// The peer's `sha256:<b64url>`, for comparison with its records. A four-digit PIN is found in milliseconds.
+    InsecurePlain,
+}

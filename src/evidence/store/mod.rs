@@ -1,0 +1,136 @@
+//! Where records live: the seam between the log's handle and its storage.
+//!
+//! A store hands out places before it takes records, so that a caller knows whether a record *can* be kept before it
+//! lets anything happen, and so that a record written from `Drop`, which cannot wait, always finds its place.
+
+mod file;
+mod memory;
+mod progress;
+mod room;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub use file::read_records;
+pub(super) use file::{FileStore, Repair, open_directory};
+pub use memory::MAX_MEMORY_RECORDS;
+pub(super) use memory::MemoryStore;
+pub use progress::{Progress, Ticket};
+pub use room::{Reservation, Room, RoomFreed};
+
+use crate::evidence::OpenError;
+
+/// Why a record could not be kept. The enforcer turns every one of these into a denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Every place of the queue is taken; room may return.
+    #[error("the evidence queue is full")]
+    Full,
+    /// A write or sync failed, now or earlier. The store stays failed: after a failed fsync the kernel may have dropped
+    /// the pages, so a second try that succeeds would prove nothing.
+    #[error("the evidence store failed")]
+    Failed,
+    /// The store was closed.
+    #[error("the evidence store is closed")]
+    Closed,
+    /// The record is larger than [`MAX_RECORD_BYTES`](crate::evidence::MAX_RECORD_BYTES).
+    #[error("the record is too large")]
+    TooLarge,
+    /// The record did not reach the disk within the time given to a blocking wait; it may still do so.
+    #[error("the record was not stored in time")]
+    TimedOut,
+}
+
+/// Where records live.
+///
+/// Implementations take their bookkeeping from [`Room`] (places), [`Progress`] (what is written and durable) and
+/// [`Ticket`]. They never wait in `reserve` or `append`, keep records in the order of `append`, and once one
+/// write has failed refuse everything after it.
+pub trait EvidenceStore: fmt::Debug + Send + Sync + 'static {
+    /// Takes `records` places, all or none, without waiting.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`], [`Failed`](AppendError::Failed) or [`Closed`](AppendError::Closed).
+    fn reserve(&self, records: u32) -> Result<Reservation, AppendError>;
+
+    /// Queues `event`, one canonical JSON object without a line break, in one place of `reservation`, without waiting.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] when the reservation holds no place of this store, [`Failed`](AppendError::Failed) or
+    /// [`Closed`](AppendError::Closed).
+    fn append(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError>;
+
+    /// Resolves when places have been given back after this call, or the store has ended.
+    fn room_freed(&self) -> RoomFreed;
+
+    /// Every record kept so far, in order.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the records cannot be read or one of them is damaged.
+    fn records(&self) -> Result<Vec<Value>, OpenError>;
+
+    /// What the store holds and whether it still works.
+    fn health(&self) -> StoreHealth;
+
+    /// Stops accepting, then writes and syncs what is queued. Blocks until that is done; further calls do nothing.
+    fn close(&self);
+}
+
+/// A store's state at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreHealth {
+    /// Records kept, those of earlier runs included.
+    pub records: u64,
+    /// Records accepted and not yet written.
+    pub queued: u64,
+    /// Whether a write or sync failed, after which nothing is accepted any more.
+    pub failed: bool,
+}
+
+impl StoreHealth {
+    /// The state of a store.
+    #[must_use]
+    pub const fn new(records: u64, queued: u64, failed: bool) -> Self {
+        Self { records, queued, failed }
+    }
+}
+
+/// Locks, and goes on after a panic elsewhere: every critical section here leaves its data consistent at each step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Polls `future` on this thread for at most `limit`.
+pub(super) fn block_on<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let start = Instant::now();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return None;
+        }
+        std::thread::park_timeout(left);
+    }
+}

@@ -4,3 +4,4 @@ pub mod clock;
 pub mod encoding;
 pub mod evidence;
 pub mod identity;
+pub mod policy;

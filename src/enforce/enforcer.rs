@@ -1,0 +1,157 @@
+//! The policy enforcement point: credential in, permit or denial out, evidence written either way.
+
+use std::future::ready;
+
+use crate::clock::UnixSeconds;
+use crate::enforce::record::{Recording, Undecided, evidence_unavailable, profile_name};
+use crate::enforce::{Call, Denial, GuardConfig, GuardError, Permit, PresentedCredential, Principal, recorder};
+use crate::evidence::{EvidenceId, EvidenceMode, NoticeRecord, PolicyLoadedRecord, Record};
+use crate::policy::{Decision, DenyReason, ToolRequirement};
+
+/// The guard without a transport. Cheap to clone; clones share configuration, caches and evidence.
+///
+/// # Examples
+/// The allow and the deny path, with a listed API key:
+/// ```
+/// # futures_executor_block_on(async {
+/// use rmcp_guard::enforce::{Call, CallerCredential, Enforcer, GuardConfig};
+/// use rmcp_guard::evidence::EvidenceLog;
+/// use rmcp_guard::policy::{DenyReason, ToolRequirement};
+///
+/// let config = GuardConfig::builder()
+///     .api_key("2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683", "build-bot") // SHA-256 of "key"
+///     .tool("status", ToolRequirement::authenticated())
+///     .evidence(EvidenceLog::in_memory())
+///     .build()?;
+/// let enforcer = Enforcer::new(config);
+///
+/// let permit = enforcer.authorize(&Call::tool("status", None), &Ok(CallerCredential::api_key("key"))).await;
+/// assert_eq!(permit.map(|permit| permit.principal().api_key_name.clone()), Ok(Some("build-bot".into())));
+///
+/// let denial = enforcer.authorize(&Call::tool("status", None), &Ok(CallerCredential::Anonymous)).await.unwrap_err();
+/// assert_eq!(denial.reason(), DenyReason::BadgeMissing);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// # fn futures_executor_block_on<T>(work: impl Future<Output = T>) -> T {
+/// #     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Enforcer {
+    config: GuardConfig,
+}
+
+impl Enforcer {
+    /// An enforcer for `config`; records that the policy was loaded, with its digest.
+    #[must_use]
+    pub fn new(config: GuardConfig) -> Self {
+        let enforcer = Self { config };
+        let now = enforcer.config.clock().now();
+        let record = Record::PolicyLoaded(PolicyLoadedRecord::new(
+            EvidenceId::generate(now),
+            now,
+            enforcer.config.policy().version().to_owned(),
+            enforcer.config.digest().to_owned(),
+            profile_name(enforcer.config.profile()),
+        ));
+        enforcer.append_now(&record);
+        enforcer
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &GuardConfig {
+        &self.config
+    }
+
+    /// Decides one call and records the decision; exactly one record whatever the answer.
+    ///
+    /// With strict evidence, or a requirement of durable evidence, the record is durable before this returns a permit.
+    /// Cancel safe: a call that is dropped before its decision leaves a record that says so, a permit that is dropped
+    /// leaves its outcome. Only a call that still waits for room in the log leaves nothing: nothing was looked at yet.
+    ///
+    /// # Errors
+    /// A [`Denial`] with its reason; a failure to decide or to record is one too.
+    pub async fn authorize(&self, call: &Call<'_>, credential: &PresentedCredential) -> Result<Permit, Denial> {
+        self.authorize_unless(call, credential, ready(call.refused)).await
+    }
+
+    /// [`authorize`](Self::authorize) with a refusal of the transport's that has to be waited for. It is asked once the
+    /// call has its place in the evidence, so that a call that is dropped meanwhile leaves its record too.
+    pub(crate) async fn authorize_unless(
+        &self,
+        call: &Call<'_>,
+        credential: &PresentedCredential,
+        refused: impl Future<Output = Option<(DenyReason, &'static str)>>,
+    ) -> Result<Permit, Denial> {
+        self.authorize_as(call, credential, Recording::Call, refused).await
+    }
+
+    pub(crate) async fn authorize_as(
+        &self,
+        call: &Call<'_>,
+        credential: &PresentedCredential,
+        recording: Recording,
+        refused: impl Future<Output = Option<(DenyReason, &'static str)>>,
+    ) -> Result<Permit, Denial> {
+        let log = self.config.evidence();
+        let places = if self.records_outcome(call, recording) { 2 } else { 1 };
+        let reservation = recorder::within(log.wait_limit(), log.reserve_wait(places)).await;
+        let undecided = Undecided { enforcer: self, call, credential, recording, reservation: reservation.ok() };
+        let call = &Call { refused: refused.await, ..*call };
+        let verdict = self.decide(call, credential, self.now_unix()).await;
+        let mut permit = match undecided.record(verdict) {
+            Ok(permit) => permit,
+            Err((denial, ticket)) => return Err(self.settle_denial(denial, ticket).await),
+        };
+        let durable = self.config.evidence().mode() == EvidenceMode::Strict
+            || permit.requirement().is_some_and(ToolRequirement::is_durable_evidence);
+        if durable && permit.durable().await.is_err() {
+            let denial = evidence_unavailable(call, permit.principal());
+            permit.withdraw();
+            return Err(denial);
+        }
+        Ok(permit)
+    }
+
+    /// [`authorize`](Self::authorize) for code that wants `?`.
+    ///
+    /// # Errors
+    /// A [`GuardError`] that wraps the denial.
+    pub async fn require(&self, call: &Call<'_>, credential: &PresentedCredential) -> Result<Permit, GuardError> {
+        self.authorize(call, credential).await.map_err(GuardError::from)
+    }
+
+    /// The decision that [`authorize`](Self::authorize) would take, without a record: for lists.
+    pub async fn would_allow(&self, call: &Call<'_>, credential: &PresentedCredential) -> bool {
+        self.decide(call, credential, self.now_unix()).await.evaluation.decision == Decision::Allow
+    }
+
+    /// Who presents this credential, without a decision or a record: for sessions.
+    ///
+    /// Issuers that only some tools trust count here too, since owning a session opens no tool.
+    ///
+    /// # Errors
+    /// The reason why the credential does not count.
+    pub async fn authenticate(&self, credential: &PresentedCredential) -> Result<Principal, DenyReason> {
+        let issuers = self.config.additional_issuers();
+        let identity = self.identify(credential, issuers, self.now_unix()).await.map_err(|failure| failure.reason)?;
+        Ok(Principal::new(identity.caller()))
+    }
+
+    /// Records something that is no decision: a task ended, a session was refused. Never waits; a failure is logged.
+    pub fn notice(&self, name: &'static str, members: Vec<(&'static str, String)>) {
+        let now = self.config.clock().now();
+        self.append_now(&Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, name, members)));
+    }
+
+    /// A keyed hash that stands for `text` in notices, so that equal values can be joined and none can be read.
+    #[must_use]
+    pub fn pseudonym(&self, text: &str) -> String {
+        self.config.evidence().keyed_hash("notice", text.as_bytes())
+    }
+
+    pub(crate) fn now_unix(&self) -> UnixSeconds {
+        self.config.clock().now_unix()
+    }
+}

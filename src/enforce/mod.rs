@@ -1,0 +1,39 @@
+//! The guard without a transport: a credential in, a permit or a denial out, evidence written either way.
+//!
+//! In scope: picking the credential out of a request's parts, verifying it, deciding by the
+//! [policy](crate::policy), recording, and the configuration that ties these together.
+//! Out of scope: HTTP and MCP (the `layer` module translates them), and running anything: whoever holds a
+//! [`Permit`] does that.
+
+mod call;
+mod config;
+mod credential;
+mod decide;
+mod denial;
+mod enforcer;
+mod evaluate;
+mod permit;
+mod principal;
+mod record;
+mod recorder;
+#[cfg(test)]
+mod tests;
+
+pub use call::{Action, Call};
+pub use config::{
+    ConfigError, ConfigProblem, GuardConfig, GuardConfigBuilder, LOG_LEVEL_VARIABLE, LogLevel, LogLevelError,
+    MAX_API_KEYS, MAX_CONFIG_BYTES, SERVER_ORIGIN_VARIABLE, log_level_from_env,
+};
+#[cfg(feature = "layer")]
+pub(crate) use credential::is_bearer_badge;
+pub use credential::{
+    CallerCredential, CredentialError, CredentialSources, MAX_API_KEY_BYTES, META_CALLER_API_KEY, META_CALLER_BADGE,
+    PresentedCredential, is_guard_meta_key,
+};
+#[cfg(feature = "layer")]
+pub(crate) use denial::class_of;
+pub use denial::{Denial, GuardError};
+pub use enforcer::Enforcer;
+pub use evaluate::{GuardResult, WouldWait, evaluate_tool_access, evaluate_tool_access_sync};
+pub use permit::{Outcome, Permit};
+pub use principal::{Owner, Principal};

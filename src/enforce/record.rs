@@ -1,0 +1,229 @@
+//! From a verdict to its record, and from there to a permit or a denial.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::encoding::has_inexact_numbers;
+use crate::enforce::decide::Verdict;
+use crate::enforce::permit::PendingOutcome;
+use crate::enforce::{
+    Action, Call, CallerCredential, Denial, Enforcer, Permit, PresentedCredential, Principal, recorder,
+};
+use crate::evidence::{AppendError, DecisionRecord, EvidenceId, EvidenceMode, Record, Reservation, Ticket};
+use crate::identity::badge::{ClaimedIdentity, Profile};
+use crate::policy::{AuthLevel, Decision, DenyReason, ToolRequirement};
+
+/// What a recorded decision leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// A call that runs under the permit and leaves an outcome.
+    Call,
+    /// An answer only: nothing runs under it here.
+    Evaluation,
+}
+
+/// A call that has its place in the evidence and no decision yet. Dropped in this state, it is recorded as denied:
+/// whoever cancelled it must not be able to probe without a trace.
+pub(crate) struct Undecided<'a> {
+    pub(crate) enforcer: &'a Enforcer,
+    pub(crate) call: &'a Call<'a>,
+    pub(crate) credential: &'a PresentedCredential,
+    pub(crate) recording: Recording,
+    pub(crate) reservation: Option<Reservation>,
+}
+
+impl Undecided<'_> {
+    pub(crate) fn record(mut self, verdict: Verdict) -> Result<Permit, (Denial, Option<Ticket>)> {
+        let reservation = self.reservation.take();
+        self.enforcer.record(self.call, self.credential, verdict, reservation, self.recording)
+    }
+}
+
+impl Drop for Undecided<'_> {
+    fn drop(&mut self) {
+        let Some(reservation) = self.reservation.take() else { return };
+        let (reason, detail) = if std::thread::panicking() {
+            (DenyReason::InternalError, "the decision ended in a panic")
+        } else {
+            (DenyReason::CallCancelled, "the call was dropped before its decision")
+        };
+        let evaluation = self.enforcer.denied(reason, detail);
+        let verdict = Verdict { evaluation, identity: None, requirement: None };
+        // Nobody waits for this answer; the record is what matters.
+        drop(self.enforcer.record(self.call, self.credential, verdict, Some(reservation), self.recording));
+    }
+}
+
+impl Enforcer {
+    pub(crate) fn records_outcome(&self, call: &Call<'_>, recording: Recording) -> bool {
+        recording == Recording::Call && matches!(call.action, Action::Tool { .. }) && self.config().records_outcomes()
+    }
+
+    pub(crate) fn append_now(&self, record: &Record) {
+        let log = self.config().evidence();
+        let appended = log.reserve(1).and_then(|mut reservation| log.append(&mut reservation, record));
+        if let Err(error) = appended {
+            tracing::error!(%error, "a record could not be written");
+        }
+    }
+
+    /// Holds the answer back until its record is written, as for an allowed call; a denial stays one in any case.
+    pub(crate) async fn settle_denial(&self, mut denial: Denial, ticket: Option<Ticket>) -> Denial {
+        let log = self.config().evidence();
+        let written = match (ticket, log.mode()) {
+            (None, _) => false,
+            (Some(ticket), EvidenceMode::BestEffort) => ticket.is_recorded(),
+            (Some(mut ticket), EvidenceMode::Bounded) => {
+                recorder::within(log.wait_limit(), ticket.written()).await.is_ok()
+            }
+            (Some(mut ticket), EvidenceMode::Strict) => {
+                recorder::within(log.wait_limit(), ticket.durable()).await.is_ok()
+            }
+        };
+        if !written {
+            denial.evidence_id = None;
+        }
+        denial
+    }
+
+    /// Turns a verdict into its record, and then into a permit or a denial.
+    pub(crate) fn record(
+        &self,
+        call: &Call<'_>,
+        credential: &PresentedCredential,
+        verdict: Verdict,
+        reservation: Option<Reservation>,
+        recording: Recording,
+    ) -> Result<Permit, (Denial, Option<Ticket>)> {
+        let log = self.config().evidence();
+        let now = self.config().clock().now();
+        let id = EvidenceId::generate(now);
+        let mut principal = verdict.principal();
+        principal.evidence_id = Some(id);
+        let record = self.decision_record(id, now, call, credential, &verdict);
+        let appended = match reservation {
+            None => Err(AppendError::Full),
+            Some(mut reservation) => {
+                log.append(&mut reservation, &Record::Decision(record)).map(|ticket| (ticket, reservation))
+            }
+        };
+        let reason = verdict.evaluation.reason;
+        let denial = |reason, detail, evidence_id| Denial {
+            reason,
+            detail,
+            target: call.action.target().to_owned(),
+            auth_level: offered_auth_level(credential),
+            principal: verdict.authenticated_principal(),
+            required: verdict.requirement.as_ref().and_then(ToolRequirement::min_level),
+            evidence_id,
+        };
+        match (appended, reason) {
+            (Ok((ticket, reservation)), None) if verdict.evaluation.decision == Decision::Allow => {
+                let outcome = self.records_outcome(call, recording).then(|| PendingOutcome {
+                    log: log.clone(),
+                    clock: Arc::clone(self.config().clock()),
+                    reservation,
+                    decision_id: id,
+                    target: call.action.target().to_owned(),
+                    started: Instant::now(),
+                    hash_results: self.config().records_result_hashes(),
+                });
+                let awaits_written = log.mode() != EvidenceMode::BestEffort;
+                Ok(Permit::new(principal, id, verdict.requirement, ticket, awaits_written, log.wait_limit(), outcome))
+            }
+            (Ok((ticket, _)), reason) => {
+                let reason = reason.unwrap_or(DenyReason::InternalError);
+                Err((denial(reason, verdict.evaluation.detail, Some(id)), Some(ticket)))
+            }
+            (Err(error), Some(reason)) => {
+                tracing::error!(%error, reason = reason.code(), "a denial could not be recorded");
+                Err((denial(reason, verdict.evaluation.detail, None), None))
+            }
+            (Err(error), None) => {
+                tracing::error!(%error, "a call was denied because its decision could not be recorded");
+                Err((denial(DenyReason::EvidenceUnavailable, EVIDENCE_UNAVAILABLE, None), None))
+            }
+        }
+    }
+
+    fn decision_record(
+        &self,
+        id: EvidenceId,
+        now: SystemTime,
+        call: &Call<'_>,
+        credential: &PresentedCredential,
+        verdict: &Verdict,
+    ) -> DecisionRecord {
+        let evaluation = &verdict.evaluation;
+        let badge = verdict.badge();
+        let arguments = match call.action {
+            Action::Tool { arguments, .. } => Some(arguments),
+            Action::Task { .. } | Action::Method { .. } | Action::Custom { .. } => None,
+        };
+        let claimed = match (badge, credential) {
+            (None, Ok(CallerCredential::Badge(token))) => ClaimedIdentity::peek(token),
+            _ => ClaimedIdentity::default(),
+        };
+        let mut notes: Vec<&'static str> = badge.map_or_else(Vec::new, |badge| badge.warnings().to_vec());
+        let inexact = arguments.flatten().is_some_and(|members| members.values().any(has_inexact_numbers));
+        notes.extend(inexact.then_some("arguments hold integers beyond 2^53, which the hash does not tell apart"));
+        DecisionRecord {
+            id: Some(id),
+            at: Some(now),
+            method: call.action.method(),
+            target: call.action.target().to_owned(),
+            allow: evaluation.decision == Decision::Allow,
+            deny_reason: evaluation.reason.map(DenyReason::code),
+            deny_reason_rfc: evaluation.reason.map(DenyReason::rfc_code),
+            deny_detail: evaluation.reason.map(|_| evaluation.detail),
+            auth_level: offered_auth_level(credential).evidence_str(),
+            agent_did: badge.map(|badge| badge.subject().as_str().to_owned()),
+            badge_jti: badge.map(|badge| badge.jti().to_owned()),
+            badge_issuer: badge.map(|badge| badge.issuer().to_owned()),
+            api_key_name: verdict.principal().api_key_name,
+            trust_level: badge.map(|badge| badge.level().as_u8()),
+            binding: badge.map(|badge| if badge.bound_audience().is_some() { "audience" } else { "none" }),
+            claimed_issuer: claimed.issuer,
+            claimed_subject: claimed.subject,
+            claimed_jti: claimed.jti,
+            params_hash: arguments.map(|arguments| self.config().evidence().params_hash(arguments)),
+            server_origin: self.config().server_origin().map(str::to_owned),
+            policy_version: evaluation.policy_version.to_string(),
+            policy_digest: self.config().digest().to_owned(),
+            profile: profile_name(self.config().profile()),
+            rule: evaluation.rule.as_deref().map(str::to_owned),
+            transport: call.transport,
+            protocol_version: call.protocol_version.map(str::to_owned),
+            notes,
+        }
+    }
+}
+
+pub(crate) const fn profile_name(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Interop => "interop",
+        Profile::Strict => "strict",
+        Profile::Dev => "dev",
+    }
+}
+
+const EVIDENCE_UNAVAILABLE: &str = "the decision could not be recorded";
+
+pub(crate) fn evidence_unavailable(call: &Call<'_>, principal: &Principal) -> Denial {
+    Denial {
+        reason: DenyReason::EvidenceUnavailable,
+        detail: EVIDENCE_UNAVAILABLE,
+        target: call.action.target().to_owned(),
+        auth_level: principal.auth_level,
+        principal: (principal.auth_level != AuthLevel::Anonymous).then(|| Box::new(principal.clone())),
+        required: None,
+        evidence_id: None,
+    }
+}
+
+const fn offered_auth_level(credential: &PresentedCredential) -> AuthLevel {
+    match credential {
+        Ok(credential) => credential.auth_level(),
+        Err(error) => error.auth_level(),
+    }
+}

@@ -1,0 +1,38 @@
+//! Waiting for evidence, within a limit.
+//!
+//! The store itself never waits. A full queue or a slow disk is given
+//! [`EvidenceLog::wait_limit`](crate::evidence::EvidenceLog::wait_limit) by tokio's timer, behind the feature `rt`. Without the
+//! feature, or outside a tokio runtime, there is no timer: a wait then ends with the store's own progress or failure.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::evidence::AppendError;
+
+#[cfg(feature = "rt")]
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, AppendError>>,
+) -> Result<T, AppendError> {
+    // A caller outside a tokio runtime has no timer; the store's own progress bounds its wait.
+    if tokio::runtime::Handle::try_current().is_err() {
+        return work.await;
+    }
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(AppendError::TimedOut))
+}
+
+#[cfg(not(feature = "rt"))]
+pub(crate) async fn within<T>(
+    _limit: Duration,
+    work: impl Future<Output = Result<T, AppendError>>,
+) -> Result<T, AppendError> {
+    work.await
+}
+
+/// Whether this thread may block: not inside an async runtime that we know of.
+pub(crate) fn may_block() -> bool {
+    #[cfg(feature = "rt")]
+    return tokio::runtime::Handle::try_current().is_err();
+    #[cfg(not(feature = "rt"))]
+    return true;
+}

@@ -1,0 +1,69 @@
+//! How a denial is told to a client.
+
+use rmcp::ErrorData;
+use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorCode, MetaObject};
+
+use crate::enforce::Denial;
+use crate::policy::DenyReason;
+
+/// JSON-RPC code of a denial. Application codes lie outside -32768..=-32000 (MCP 2026-07-28, error codes).
+pub const DENIAL_CODE: i32 = 46_401;
+
+/// JSON-RPC code of a tool call that a tower layer inside the guard cut off in time.
+pub const TIMEOUT_CODE: i32 = 46_408;
+
+/// JSON-RPC code of a tool call that a tower layer inside the guard refused for want of capacity.
+pub const OVERLOAD_CODE: i32 = 46_429;
+
+/// Member of a result's `_meta` that holds a denial in machine-readable form.
+pub const META_DENIAL: &str = "rmcp-guard/denial";
+
+/// How a denied `tools/call` is answered. Other methods are always answered by a JSON-RPC error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DenialShape {
+    /// A tool result with `isError: true`: a line that a model can read and act on, and the denial under
+    /// [`META_DENIAL`]. Every client hands it on; many hide protocol errors from their model.
+    #[default]
+    ToolResult,
+    /// A JSON-RPC error with code [`DENIAL_CODE`] and the denial in `data`.
+    JsonRpcError,
+}
+
+impl DenialShape {
+    pub(in crate::layer) fn answer(self, denial: &Denial) -> Result<CallToolResponse, ErrorData> {
+        match self {
+            Self::ToolResult => {
+                let mut result = CallToolResult::error(vec![ContentBlock::text(denial.text())]);
+                let mut meta = MetaObject::new();
+                meta.insert(META_DENIAL.to_owned(), denial.to_json());
+                result.meta = Some(meta);
+                Ok(result.into())
+            }
+            Self::JsonRpcError => Err(ErrorData::new(ErrorCode(DENIAL_CODE), denial.text(), Some(denial.to_json()))),
+        }
+    }
+}
+
+/// The answer to a denied method other than `tools/call`.
+pub(super) fn error(denial: &Denial) -> ErrorData {
+    let reason = denial.reason();
+    let (code, message) = if reason == DenyReason::TaskNotFound {
+        // What rmcp's own task manager answers where there is no such task.
+        (ErrorCode::INVALID_PARAMS, "task not found".to_owned())
+    } else if reason == DenyReason::RequestMalformed {
+        (ErrorCode::INVALID_PARAMS, "malformed request".to_owned())
+    } else {
+        (ErrorCode(DENIAL_CODE), format!("access denied: {}", denial.public_reason()))
+    };
+    ErrorData::new(code, message, Some(denial.to_json()))
+}
+
+/// The answer to a custom request that is not allowed: to this caller the method does not exist, and clients that
+/// probe for newer methods rely on the standard code.
+pub(super) fn unknown_method(denial: &Denial) -> ErrorData {
+    if denial.reason() == DenyReason::MethodNotAllowed {
+        return ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "method not found", Some(denial.to_json()));
+    }
+    error(denial)
+}

@@ -1,0 +1,471 @@
+//! What every form of the guard does with a request, whatever carries it: a handler, a tower service, a raw service.
+//!
+//! In order: take the credential out of the request, strip it (S8), see that the session is bound (S15), ask the
+//! enforcer, run the inner call with the permit held, bind a task that it created (S17), and let the answer go once the
+//! permit says that its decision is on record. Nothing is decided here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, Extensions, ListToolsResult, MetaObject, NotificationMetaObject,
+    ProtocolVersion, RequestMetaObject, TaskStatus, Tool,
+};
+use rmcp::service::{NotificationContext, RequestContext};
+use rmcp::{ErrorData, RoleServer};
+
+use crate::enforce::{
+    Action, Call, CallerCredential, CredentialError, CredentialSources, Denial, Enforcer, Outcome, Permit, Principal,
+    is_bearer_badge, is_guard_meta_key,
+};
+use crate::layer::guard::answer::{self, DenialShape};
+use crate::layer::guard::method_name::looks_standard;
+use crate::layer::guard::pass::{Admitted, Pass};
+use crate::layer::guard::tasks::{TaskOwner, TaskTable};
+use crate::layer::headers;
+use crate::layer::session::{SessionHandle, SessionKey};
+use crate::policy::{DenyReason, GuardedMethod, ToolRequirement};
+
+pub(crate) type Context = RequestContext<RoleServer>;
+
+/// What all clones of a layer and its services share.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) enforcer: Enforcer,
+    pub(crate) shape: DenialShape,
+    pub(super) tasks: Arc<TaskTable>,
+    rules_checked: Arc<AtomicBool>,
+}
+
+/// The session of an HTTP request.
+#[derive(Debug)]
+enum Session {
+    /// None is named: stdio, `initialize`, or stateless HTTP.
+    None,
+    /// One is named, but no session layer vouches for it.
+    Unbound,
+    Bound(SessionHandle),
+}
+
+/// What a decision needs of a request, taken before the credentials are stripped from it.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    credential: Result<CallerCredential, CredentialError>,
+    session: Session,
+    transport: &'static str,
+    protocol: Option<ProtocolVersion>,
+}
+
+impl Facts {
+    fn session_key(&self) -> Option<SessionKey> {
+        match &self.session {
+            Session::Bound(handle) => handle.key(),
+            Session::None | Session::Unbound => None,
+        }
+    }
+
+    /// Whether an answer's cache hints go out: they exist since 2026-07-28.
+    fn has_cache_hints(&self) -> bool {
+        // ISO dates compare as text.
+        self.protocol.as_ref().is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str())
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(enforcer: Enforcer) -> Self {
+        Self { enforcer, shape: DenialShape::default(), tasks: Arc::default(), rules_checked: Arc::default() }
+    }
+
+    /// Takes what decides out of a request and leaves the rest for the inner service.
+    ///
+    /// `RequestContext::meta` and the HTTP parts are what rmcp fills from the wire; `params.meta` never decides.
+    pub(crate) fn take_facts(&self, context: &mut Context) -> Facts {
+        let facts = self.facts(&context.meta.0, &context.extensions, context.protocol_version());
+        Self::strip(context);
+        facts
+    }
+
+    fn facts(&self, meta: &MetaObject, extensions: &Extensions, protocol: Option<ProtocolVersion>) -> Facts {
+        let parts = extensions.get::<Parts>();
+        let values = |name| match parts {
+            Some(parts) => parts.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect(),
+            None => Vec::new(),
+        };
+        let sources = CredentialSources {
+            badge_headers: values(&headers::BADGE),
+            api_key_headers: values(&headers::API_KEY),
+            authorization_headers: values(&AUTHORIZATION),
+            meta: Some(&meta.0),
+        };
+        Facts {
+            credential: CallerCredential::from_sources(&sources, self.enforcer.config().bearer_as_badge()),
+            session: session_of(parts),
+            transport: if parts.is_some() { "http" } else { "stdio" },
+            protocol,
+        }
+    }
+
+    /// Removes credentials and stale principals (S8): a tool that proxies its request must not leak its caller's badge.
+    pub(crate) fn strip(context: &mut Context) {
+        strip_meta(&mut context.meta);
+        Self::strip_extensions(&mut context.extensions);
+    }
+
+    pub(crate) fn strip_notification(context: &mut NotificationContext<RoleServer>) {
+        restore_meta(context);
+        context.meta.retain(|key, _| !is_guard_meta_key(key));
+        Self::strip_extensions(&mut context.extensions);
+    }
+
+    fn strip_extensions(extensions: &mut Extensions) {
+        extensions.remove::<Principal>();
+        if let Some(meta) = extensions.get_mut::<RequestMetaObject>() {
+            strip_meta(meta);
+        }
+        let Some(parts) = extensions.get_mut::<Parts>() else { return };
+        parts.extensions.remove::<Principal>();
+        for name in [headers::BADGE, headers::API_KEY, headers::REQUEST_SIGNATURE] {
+            parts.headers.remove(name);
+        }
+        // `Authorization` is OAuth's and stays, unless it carries a badge, asked for or not.
+        if parts.headers.get_all(AUTHORIZATION).iter().any(|value| is_bearer_badge(value.as_bytes())) {
+            parts.headers.remove(AUTHORIZATION);
+        }
+    }
+
+    /// Asks the enforcer. `refused` is a reason found by the layer; it is recorded and denied with.
+    async fn authorize(
+        &self,
+        facts: &Facts,
+        action: Action<'_>,
+        beside: Option<Result<&ToolRequirement, ()>>,
+        refused: Option<(DenyReason, &'static str)>,
+    ) -> Result<Permit, Denial> {
+        let target = match action {
+            Action::Tool { name, .. } | Action::Task { tool: name, .. } => name,
+            Action::Method { target, .. } | Action::Custom { method: target } => target,
+        };
+        let mut call = Call::new(action);
+        call.beside = beside;
+        call.transport = facts.transport;
+        call.protocol_version = facts.protocol.as_ref().map(ProtocolVersion::as_str);
+        let refused = async {
+            match refused {
+                Some(refused) => Some(refused),
+                None => self.session_refusal(facts).await,
+            }
+        };
+        let permit = self.enforcer.authorize_unless(&call, &facts.credential, refused).await?;
+        let Session::Bound(handle) = &facts.session else { return Ok(permit) };
+        if handle.latch(permit.principal().owner().as_ref()) {
+            return Ok(permit);
+        }
+        // Two callers were authorized at once and the other one latched the session.
+        let mut denial =
+            Denial::withheld(&permit, target, DenyReason::SessionUnbound, "the session belongs to another caller");
+        self.enforcer.notice("session_refused", vec![("decision_id", permit.evidence_id().to_string())]);
+        if permit.finish(Outcome::NotRun, None).await.is_err() {
+            denial.evidence_id = None;
+        }
+        Err(denial)
+    }
+
+    /// Why this caller may not act in this session; `None` also when the credential fails, which has its own reason.
+    async fn session_refusal(&self, facts: &Facts) -> Option<(DenyReason, &'static str)> {
+        match &facts.session {
+            Session::None => None,
+            Session::Unbound => {
+                Some((DenyReason::SessionUnbound, "the request names a session that no session layer has bound"))
+            }
+            Session::Bound(handle) => {
+                let caller = self.enforcer.authenticate(&facts.credential).await.ok()?.owner();
+                let admitted = handle.admits(caller.as_ref());
+                (!admitted).then_some((DenyReason::SessionUnbound, "the session is not bound to this caller's headers"))
+            }
+        }
+    }
+
+    /// Decides on a tool call. `definition` is the tool as its handler defines it, looked up by its exact name.
+    pub(crate) async fn admit(
+        &self,
+        mut params: CallToolRequestParams,
+        mut context: Context,
+        definition: Option<&Tool>,
+    ) -> Result<Admitted, Denial> {
+        let client_has_tasks = context.client_capabilities().is_some_and(|it| it.supports_tasks());
+        let facts = self.take_facts(&mut context);
+        strip_params_meta(&mut params.meta);
+        let beside = requirement_of(definition);
+        let action = Action::Tool { name: &params.name, arguments: params.arguments.as_ref() };
+        let permit = self.authorize(&facts, action, by_ref(beside.as_ref()), None).await?;
+        context.extensions.insert(permit.principal().clone());
+        let pass = Pass {
+            permit,
+            gate: self.clone(),
+            tool: Arc::from(&*params.name),
+            session: facts.session_key(),
+            cancelled: context.ct.clone(),
+            client_has_tasks,
+        };
+        Ok(Admitted { params, context, pass })
+    }
+
+    /// Runs a method other than `tools/call` under its class's requirement. `adapt` sees an answer before it leaves:
+    /// whether it depends on the caller, and what outcome to record.
+    pub(crate) async fn method<T, F: Future<Output = Result<T, ErrorData>>>(
+        &self,
+        action: (GuardedMethod, &'static str, &str),
+        mut context: Context,
+        run: impl FnOnce(Context) -> F,
+        adapt: impl FnOnce(&mut T, bool) -> Outcome,
+    ) -> Result<T, ErrorData> {
+        let facts = self.take_facts(&mut context);
+        let permit = self.permit_method(&facts, action).await?;
+        context.extensions.insert(permit.principal().clone());
+        let depends_on_caller = permit.requirement().is_some();
+        // What these turn on is sent without an answer to hold back, so their decision is on record before they run.
+        let held = if matches!(action.0, GuardedMethod::Subscriptions | GuardedMethod::Logging) {
+            self.finish(permit, Outcome::Ok).await?;
+            None
+        } else {
+            Some(permit)
+        };
+        let mut answer = run(context).await;
+        let outcome = match &mut answer {
+            Ok(answer) => adapt(answer, depends_on_caller),
+            Err(_) => Outcome::ProtocolError,
+        };
+        if let Some(permit) = held {
+            self.finish(permit, outcome).await?;
+        }
+        answer
+    }
+
+    pub(crate) async fn permit_method(
+        &self,
+        facts: &Facts,
+        (class, method, target): (GuardedMethod, &'static str, &str),
+    ) -> Result<Permit, ErrorData> {
+        let action = Action::Method { class, method, target };
+        self.authorize(facts, action, None, None).await.map_err(|denial| answer::error(&denial))
+    }
+
+    /// Records how a method other than `tools/call` ended.
+    pub(crate) async fn finish(&self, permit: Permit, outcome: Outcome) -> Result<(), ErrorData> {
+        let denial = Denial::withheld(&permit, "", DenyReason::EvidenceUnavailable, UNRECORDED);
+        permit.finish(outcome, None).await.map_err(|_| answer::error(&denial))
+    }
+
+    /// Decides on a custom request; `Err` is its answer.
+    pub(crate) async fn permit_custom_request(&self, method: &str, context: &mut Context) -> Result<Permit, ErrorData> {
+        let facts = self.take_facts(context);
+        let permit = self.permit_custom(&facts, method).await.map_err(|denial| answer::unknown_method(&denial))?;
+        context.extensions.insert(permit.principal().clone());
+        Ok(permit)
+    }
+
+    /// Records a request whose method this crate does not know, and says how to answer it.
+    pub(crate) async fn refuse_unknown(&self, method: &str, context: &mut Context) -> ErrorData {
+        let facts = self.take_facts(context);
+        let refused = (DenyReason::MethodNotAllowed, "the guard does not know this method");
+        match self.authorize(&facts, Action::Custom { method }, None, Some(refused)).await {
+            Ok(_) => ErrorData::internal_error("internal error", None),
+            Err(denial) => answer::unknown_method(&denial),
+        }
+    }
+
+    /// Decides on a custom notification; `None` means that it is dropped.
+    pub(crate) async fn permit_custom_notification(
+        &self,
+        method: &str,
+        context: &mut NotificationContext<RoleServer>,
+    ) -> Option<Permit> {
+        restore_meta(context);
+        let protocol = context.peer.peer_info().map(|info| info.protocol_version.clone());
+        let facts = self.facts(&context.meta.0, &context.extensions, protocol);
+        Self::strip_notification(context);
+        let permit = self.permit_custom(&facts, method).await.ok()?;
+        context.extensions.insert(permit.principal().clone());
+        Some(permit)
+    }
+
+    async fn permit_custom(&self, facts: &Facts, method: &str) -> Result<Permit, Denial> {
+        let disguised = looks_standard(method)
+            .then_some((DenyReason::RequestMalformed, "a standard method in a form that the protocol does not know"));
+        self.authorize(facts, Action::Custom { method }, None, disguised).await
+    }
+
+    /// Decides on `tasks/get`, `tasks/update` or `tasks/cancel`: the caller must own the task, and the decision on the
+    /// tool that created it is taken again with the credential of now (S17).
+    pub(crate) async fn permit_task(
+        &self,
+        method: &'static str,
+        id: &str,
+        context: &mut Context,
+        definition: impl FnOnce(&str) -> Option<Tool>,
+    ) -> Result<Permit, ErrorData> {
+        let facts = self.take_facts(context);
+        let caller = match self.enforcer.authenticate(&facts.credential).await {
+            Ok(principal) => Self::task_owner(&principal, facts.session_key()),
+            Err(_) => None,
+        };
+        let permit = match self.tasks.tool_of(id, caller.as_ref()) {
+            None => {
+                let refused = (DenyReason::TaskNotFound, "no such task, or it belongs to another caller");
+                self.authorize(&facts, Action::Task { method, tool: "" }, None, Some(refused)).await
+            }
+            Some(tool) => {
+                let beside = requirement_of(definition(&tool).as_ref());
+                self.authorize(&facts, Action::Task { method, tool: &tool }, by_ref(beside.as_ref()), None).await
+            }
+        };
+        let permit = permit.map_err(|denial| answer::error(&denial))?;
+        context.extensions.insert(permit.principal().clone());
+        Ok(permit)
+    }
+
+    /// Notes that a task lives on, with the time that its handler gives it.
+    pub(crate) fn task_lives(&self, id: &str, ttl_ms: Option<u64>) {
+        self.tasks.renew(id, ttl_ms.map(Duration::from_millis));
+    }
+
+    /// Notes that a task has ended, once.
+    pub(crate) fn task_ended(&self, id: &str, status: &'static str, permit: &Permit) {
+        if self.tasks.end(id) {
+            let members = vec![
+                ("status", status.to_owned()),
+                ("task", self.enforcer.pseudonym(id)),
+                ("decision_id", permit.evidence_id().to_string()),
+            ];
+            self.enforcer.notice("task_ended", members);
+        }
+    }
+
+    /// Whose tasks a caller's are: an anonymous one has those of its session alone (S16).
+    pub(super) fn task_owner(principal: &Principal, session: Option<SessionKey>) -> Option<TaskOwner> {
+        principal.owner().map(TaskOwner::Principal).or(session.map(TaskOwner::Session))
+    }
+
+    /// Reduces a page of `tools/list` to what the caller may call. Pages and cursors stay as they are.
+    ///
+    /// `definition` is what a call looks a tool up with: a requirement that it does not show is not enforced.
+    pub(crate) async fn filter_tools(
+        &self,
+        facts: &Facts,
+        first_page: bool,
+        page: &mut ListToolsResult,
+        definition: impl Fn(&str) -> Option<Tool>,
+    ) {
+        self.warn_of_dead_rules(first_page, page);
+        // A credential that fails is seen to fail once, not once for every tool.
+        let hidden =
+            self.enforcer.authenticate(&facts.credential).await.is_err() || self.session_refusal(facts).await.is_some();
+        let mut kept = Vec::with_capacity(page.tools.len());
+        for mut tool in std::mem::take(&mut page.tools) {
+            let beside = requirement_of(Some(&tool));
+            if beside.is_some() && beside != requirement_of(definition(&tool.name).as_ref()) {
+                tracing::error!(tool = &*tool.name, "a requirement is listed that `get_tool` does not show");
+            }
+            let mut call = Call::tool(&tool.name, None);
+            call.beside = by_ref(beside.as_ref());
+            call.transport = facts.transport;
+            if !hidden && self.enforcer.would_allow(&call, &facts.credential).await {
+                strip_requirement(&mut tool);
+                kept.push(tool);
+            }
+        }
+        page.tools = kept;
+        if facts.has_cache_hints() || page.cache_scope.is_some() {
+            page.cache_scope = Some(CacheScope::Private);
+            // A client's cache knows no credentials: it would show one caller's list to the next.
+            page.ttl_ms = Some(0);
+        }
+    }
+
+    /// Once, as soon as all tools of the handler are known: rules that no tool can match are probably misspelt.
+    fn warn_of_dead_rules(&self, first_page: bool, page: &ListToolsResult) {
+        if !first_page || page.next_cursor.is_some() || self.rules_checked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let names: Vec<&str> = page.tools.iter().map(|tool| &*tool.name).collect();
+        for rule in self.enforcer.config().policy().dead_rules(&names) {
+            tracing::warn!(rule, "no tool has a name that this rule matches");
+        }
+    }
+}
+
+pub(super) const UNRECORDED: &str = "the call could not be recorded, so its answer is withheld";
+
+fn session_of(parts: Option<&Parts>) -> Session {
+    let Some(parts) = parts.filter(|parts| parts.headers.contains_key(headers::MCP_SESSION_ID)) else {
+        return Session::None;
+    };
+    match parts.extensions.get::<SessionHandle>() {
+        Some(handle) if handle.key().is_some() => Session::Bound(handle.clone()),
+        Some(_) | None => Session::Unbound,
+    }
+}
+
+/// rmcp 3.11 takes a notification's extensions out before its `_meta`, which lies among them: without this the context's
+/// `meta` is empty, and what the client sent, credentials too, stands where only the extensions are searched.
+fn restore_meta(context: &mut NotificationContext<RoleServer>) {
+    if let Some(NotificationMetaObject(sent)) = context.extensions.remove::<NotificationMetaObject>() {
+        context.meta.0.0.extend(sent.0);
+    }
+}
+
+fn strip_meta(meta: &mut RequestMetaObject) {
+    meta.0.0.retain(|key, _| !is_guard_meta_key(key));
+}
+
+pub(crate) fn strip_params_meta(meta: &mut Option<RequestMetaObject>) {
+    if let Some(meta) = meta {
+        strip_meta(meta);
+    }
+}
+
+/// The requirement beside a tool (S12); `Some(Err(()))` when it is there and cannot be read.
+fn requirement_of(tool: Option<&Tool>) -> Option<Result<ToolRequirement, ()>> {
+    let meta = tool?.meta.as_ref()?;
+    ToolRequirement::from_meta(&meta.0).map_err(|_| ()).transpose()
+}
+
+fn by_ref(beside: Option<&Result<ToolRequirement, ()>>) -> Option<Result<&ToolRequirement, ()>> {
+    beside.map(|beside| beside.as_ref().map_err(|&()| ()))
+}
+
+fn strip_requirement(tool: &mut Tool) {
+    if let Some(MetaObject(meta)) = &mut tool.meta {
+        meta.remove(ToolRequirement::META_KEY);
+    }
+    tool.meta.take_if(|meta| meta.0.is_empty());
+}
+
+/// Makes an answer that depends on its caller unfit for shared caches.
+pub(crate) fn keep_private(depends_on_caller: bool, ttl_ms: &mut Option<u64>, scope: &mut Option<CacheScope>) {
+    if depends_on_caller && scope.is_some() {
+        *scope = Some(CacheScope::Private);
+        *ttl_ms = Some(0);
+    }
+}
+
+/// The spelling of a status that a task does not leave.
+pub(crate) fn terminal(status: TaskStatus) -> Option<&'static str> {
+    match status {
+        TaskStatus::Completed => Some("completed"),
+        TaskStatus::Failed => Some("failed"),
+        TaskStatus::Cancelled => Some("cancelled"),
+        TaskStatus::Working | TaskStatus::InputRequired | _ => None,
+    }
+}
+
+/// What to record of an answer that holds no more than success or an error.
+pub(crate) const fn outcome_of<T>(answer: &Result<T, ErrorData>) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Ok,
+        Err(_) => Outcome::ProtocolError,
+    }
+}

@@ -1,0 +1,152 @@
+//! A tool call that was allowed, from its admission to its answer: the outcome is recorded, a task that it created is
+//! bound to its owner (S17), and the answer leaves once its decision is on record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::{CallToolRequestParams, CallToolResponse, CreateTaskResult, ServerResult};
+use tokio_util::sync::CancellationToken;
+
+use crate::enforce::{Denial, Outcome, Permit};
+use crate::layer::guard::gate::{Context, Gate, UNRECORDED};
+use crate::layer::guard::tasks::BindError;
+use crate::layer::session::SessionKey;
+use crate::policy::DenyReason;
+
+/// A tool call that may run: what the inner service gets, and the pass that settles its answer.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) params: CallToolRequestParams,
+    pub(crate) context: Context,
+    pub(crate) pass: Pass,
+}
+
+/// Held while the inner call runs; dropped early, its permit records the call as cancelled.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(super) permit: Permit,
+    pub(super) gate: Gate,
+    pub(super) tool: Arc<str>,
+    pub(super) session: Option<SessionKey>,
+    pub(super) cancelled: CancellationToken,
+    /// Without that capability rmcp replaces a created task by an error, and nobody learns its id.
+    pub(crate) client_has_tasks: bool,
+}
+
+/// An answer that must not leave.
+#[derive(Debug)]
+pub(crate) struct Withheld {
+    pub(crate) denial: Denial,
+    /// A task that the call created and that nobody can reach: to be cancelled.
+    pub(crate) orphan: Option<String>,
+}
+
+impl Pass {
+    /// Sees an answer (`None` for an error) before it may leave, and binds a task that it announces.
+    pub(crate) fn judge(self, answer: Option<&CallToolResponse>) -> Settlement {
+        let Self { permit, gate, tool, session, cancelled, client_has_tasks } = self;
+        let mut bound = None;
+        let mut refusal = None;
+        let outcome = match answer {
+            None => Outcome::ProtocolError,
+            Some(CallToolResponse::Complete(result)) if result.is_error == Some(true) => Outcome::ToolError,
+            Some(CallToolResponse::Complete(_)) => Outcome::Ok,
+            Some(CallToolResponse::InputRequired(_)) => Outcome::InputRequired,
+            Some(CallToolResponse::Task(_)) if !client_has_tasks => Outcome::ProtocolError,
+            Some(CallToolResponse::Task(created)) => match gate.bind_task(&permit, &tool, session, created) {
+                Ok(()) => {
+                    bound = Some(created.task.task_id.clone());
+                    Outcome::Accepted
+                }
+                Err(why) => {
+                    refusal = Some(why);
+                    Outcome::ProtocolError
+                }
+            },
+            // A kind of answer that a later rmcp adds is not let through unseen.
+            Some(_) => {
+                let detail = "the tool's answer is of an unknown kind";
+                refusal = Some(Refusal { reason: DenyReason::InternalError, detail, orphan: None });
+                Outcome::ProtocolError
+            }
+        };
+        // rmcp tells a handler that its call is cancelled and lets it run on. One that stops for it answers with an error
+        // that reaches nobody; one that goes on to succeed has done its work, and the record says that.
+        let stopped = cancelled.is_cancelled() && matches!(outcome, Outcome::ToolError | Outcome::ProtocolError);
+        let outcome = if stopped { Outcome::Cancelled } else { outcome };
+        let result = answer
+            .filter(|_| permit.wants_result())
+            .and_then(|answer| serde_json::to_value(ServerResult::from(answer.clone())).ok());
+        Settlement { permit, gate, tool, outcome, result, bound, refusal }
+    }
+}
+
+/// A judged answer, to be recorded.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    permit: Permit,
+    gate: Gate,
+    tool: Arc<str>,
+    outcome: Outcome,
+    result: Option<serde_json::Value>,
+    bound: Option<String>,
+    refusal: Option<Refusal>,
+}
+
+impl Settlement {
+    /// Records the outcome; `Ok` once the answer may leave.
+    pub(crate) async fn finish(self) -> Result<(), Withheld> {
+        let Self { permit, gate, tool, outcome, result, bound, refusal } = self;
+        let refused = refusal
+            .map(|it| Withheld { denial: Denial::withheld(&permit, &tool, it.reason, it.detail), orphan: it.orphan });
+        let unrecorded = Denial::withheld(&permit, &tool, DenyReason::EvidenceUnavailable, UNRECORDED);
+        let finished = permit.finish(outcome, result.as_ref()).await;
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        finished.map_err(|_| {
+            if let Some(id) = &bound {
+                gate.tasks.forget(id);
+            }
+            Withheld { denial: unrecorded, orphan: bound }
+        })
+    }
+}
+
+/// Why the answer of an allowed call is withheld.
+#[derive(Debug)]
+struct Refusal {
+    reason: DenyReason,
+    detail: &'static str,
+    orphan: Option<String>,
+}
+
+impl Gate {
+    fn bind_task(
+        &self,
+        permit: &Permit,
+        tool: &Arc<str>,
+        session: Option<SessionKey>,
+        created: &CreateTaskResult,
+    ) -> Result<(), Refusal> {
+        let id = &created.task.task_id;
+        let ttl = created.task.ttl_ms.map(Duration::from_millis);
+        let bound = match Self::task_owner(permit.principal(), session) {
+            None => Err((DenyReason::SessionUnbound, "an anonymous caller owns tasks within a session only", true)),
+            Some(owner) => self.tasks.bind(id, owner, Arc::clone(tool), ttl).map_err(|error| match error {
+                // Cancelling would hit the task that holds the id.
+                BindError::Id => (DenyReason::InternalError, "the tool's task id cannot be used", false),
+                BindError::Full => (DenyReason::TaskLimit, "too many tasks; wait for one to end", true),
+            }),
+        };
+        bound.map_err(|(reason, detail, unreachable)| {
+            let members = vec![
+                ("reason", reason.code().to_owned()),
+                ("task", self.enforcer.pseudonym(id)),
+                ("decision_id", permit.evidence_id().to_string()),
+            ];
+            self.enforcer.notice("task_refused", members);
+            Refusal { reason, detail, orphan: unreachable.then(|| id.clone()) }
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! The life of a guarded call in a tower stack.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project::pin_project;
+use rmcp::ErrorData;
+use rmcp::model::{CallToolResponse, Tool};
+use tower_service::Service;
+
+use crate::enforce::Denial;
+use crate::layer::guard::gate::Gate;
+use crate::layer::guard::pass::{Admitted, Pass, Withheld};
+use crate::layer::tower::ToolCall;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The future of [`Guard`](crate::layer::guard::Guard) as a tower service.
+///
+/// Deciding and recording are `async fn`s of the enforcer and stand in a box each; the inner call is not boxed.
+/// Dropped while the inner call runs, it records that call as cancelled.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct GuardFuture<S: Service<ToolCall>> {
+    gate: Gate,
+    #[pin]
+    state: State<S, S::Future, S::Error>,
+}
+
+#[pin_project(project = StateProjection)]
+#[expect(clippy::large_enum_variant, reason = "a future is polled in place; a box would be one more allocation a call")]
+enum State<S, F, E> {
+    /// Keeps the service that was polled ready: a denied call gives it back by dropping it.
+    Deciding(Boxed<Result<(Admitted, Option<Tool>), Denial>>, Option<S>),
+    /// The pass is there until the answer is.
+    Running(#[pin] F, Option<Pass>),
+    Settling(Boxed<Result<(), Withheld>>, Option<Result<CallToolResponse, E>>),
+    Done,
+}
+
+impl<S: Service<ToolCall>> GuardFuture<S> {
+    pub(super) fn new(gate: Gate, call: ToolCall, ready: S) -> Self {
+        let decider = gate.clone();
+        let ToolCall { params, context, definition } = call;
+        let deciding = async move {
+            let admitted = decider.admit(params, context, definition.as_ref()).await?;
+            Ok((admitted, definition))
+        };
+        Self { gate, state: State::Deciding(Box::pin(deciding), Some(ready)) }
+    }
+}
+
+impl<S> Future for GuardFuture<S>
+where
+    S: Service<ToolCall, Response = CallToolResponse>,
+    S::Error: From<ErrorData>,
+{
+    type Output = Result<CallToolResponse, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Deciding(deciding, service) => {
+                    let decided = ready!(deciding.as_mut().poll(cx));
+                    match (decided, service.take()) {
+                        (Ok((Admitted { params, context, pass }, definition)), Some(mut service)) => {
+                            let call = service.call(ToolCall::new(params, context, definition));
+                            this.state.set(State::Running(call, Some(pass)));
+                        }
+                        (Ok(_), None) => this.state.set(State::Done),
+                        (Err(denial), _) => {
+                            this.state.set(State::Done);
+                            return Poll::Ready(this.gate.shape.answer(&denial).map_err(S::Error::from));
+                        }
+                    }
+                }
+                StateProjection::Running(call, pass) => {
+                    let Some(held) = pass.take() else {
+                        this.state.set(State::Done);
+                        continue;
+                    };
+                    // Out of the state while the tool runs: a panic drops it as it unwinds, which the record tells from
+                    // a cancelled call even where somebody outside catches the panic before this future is dropped.
+                    let Poll::Ready(answer) = call.poll(cx) else {
+                        *pass = Some(held);
+                        return Poll::Pending;
+                    };
+                    let pass = held;
+                    let settlement = pass.judge(answer.as_ref().ok());
+                    this.state.set(State::Settling(Box::pin(settlement.finish()), Some(answer)));
+                }
+                StateProjection::Settling(settling, answer) => {
+                    let settled = ready!(settling.as_mut().poll(cx));
+                    let answer = answer.take();
+                    this.state.set(State::Done);
+                    match (settled, answer) {
+                        (Ok(()), Some(answer)) => return Poll::Ready(answer),
+                        (Ok(()), None) => {}
+                        (Err(withheld), _) => {
+                            if withheld.orphan.is_some() {
+                                tracing::warn!("a task without an owner runs on: a tower service cannot cancel it");
+                            }
+                            return Poll::Ready(this.gate.shape.answer(&withheld.denial).map_err(S::Error::from));
+                        }
+                    }
+                }
+                // Polled after completion; a panic would take the server down for a caller's bug.
+                StateProjection::Done => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<S: Service<ToolCall>> fmt::Debug for GuardFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Deciding(..) => "deciding",
+            State::Running(..) => "running",
+            State::Settling(..) => "settling",
+            State::Done => "done",
+        };
+        f.debug_struct("GuardFuture").field("state", &state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading and writing small files, secrets among them.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use rmcp_guard::identity::key::{PublicKey, SigningKey};
+use zeroize::Zeroizing;
+
+use crate::Failure;
+
+/// Largest file or standard input that is read: keys and badges are far below.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// What went wrong with `file`, in one line.
+pub(crate) fn about(file: &Path, problem: &dyn fmt::Display) -> Failure {
+    if file == Path::new("-") {
+        return Failure::new(format!("standard input: {problem}"));
+    }
+    Failure::new(format!("{}: {problem}", file.display()))
+}
+
+/// The text of `file`, or of standard input for `-`; wiped after use, since it may be a secret.
+pub(crate) fn read_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    // As large as it can become, so that no copy stays behind when it grows.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES.saturating_add(64)));
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let read = if file == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    match read {
+        Err(error) => return Err(about(file, &error)),
+        Ok(0) => return Err(about(file, &"is empty")),
+        Ok(read) if read > MAX_BYTES => return Err(about(file, &"is larger than 64 KiB")),
+        Ok(_) => {}
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| about(file, &"is not UTF-8"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// The private key in a PKCS#8 PEM file.
+pub(crate) fn private_key(file: &Path) -> Result<SigningKey, Failure> {
+    let pem = read_text(file)?;
+    SigningKey::from_pkcs8_pem(&pem).map_err(|error| {
+        let hint = if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY") {
+            "; it is encrypted, and `openssl pkey` can decrypt it"
+        } else if pem.contains("-----BEGIN PUBLIC KEY") {
+            "; it is a public key"
+        } else {
+            ""
+        };
+        about(file, &format_args!("{error}{hint}"))
+    })
+}
+
+/// The public key in an SPKI PEM file.
+pub(crate) fn public_key(file: &Path) -> Result<PublicKey, Failure> {
+    let pem = read_text(file)?;
+    PublicKey::from_spki_pem(&pem).map_err(|error| {
+        let hint = if pem.contains("PRIVATE KEY-----") { "; it is a private key" } else { "" };
+        about(file, &format_args!("{error}{hint}"))
+    })
+}
+
+/// A new file that others may read.
+pub(crate) fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
+    write(file, text, OpenOptions::new().write(true).create_new(true))
+}
+
+/// A new file that only its owner can read, from the moment it exists.
+pub(crate) fn write_secret(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    write(file, text, &options)
+}
+
+fn write(file: &Path, text: &str, options: &OpenOptions) -> Result<(), Failure> {
+    let written = options.open(file).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| about(file, &error))
+}

@@ -1,0 +1,206 @@
+//! `verified-client`: calls the tools of an MCP server, once the server has proved who it is.
+//!
+//! Exit codes: 0 done, 1 other failure, 2 usage, 3 server not verified, 4 denied, 5 tool error.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks on these two")]
+
+mod failure;
+mod output;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use rmcp::model::{CallToolRequestParams, JsonObject};
+use rmcp_guard::identity::badge::Revocations;
+use rmcp_guard::identity::did::Did;
+use rmcp_guard::identity::trust_level::TrustLevel;
+use rmcp_guard::identity::trust_store::Issuer;
+use rmcp_guard::layer::client::{VerifiedClient, VerifiedClientBuilder, denial_of};
+use tokio::process::Command;
+use zeroize::Zeroizing;
+
+use failure::Failure;
+use output::Output;
+
+/// The variable that holds the caller's badge. A badge is never an argument: every user of a machine sees arguments.
+const BADGE_VARIABLE: &str = "VERIFIED_CLIENT_BADGE";
+/// Largest badge that is read: twice what any guard accepts.
+const MAX_BADGE_BYTES: u64 = 32 * 1024;
+
+/// Calls the tools of an MCP server, once the server has proved who it is.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "EXIT CODES:\n  0 done, 1 other failure, 2 usage, 3 server not verified, 4 denied, 5 tool error"
+)]
+struct Cli {
+    #[command(subcommand)]
+    connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+enum Connection {
+    /// Start a server and talk to it over its standard input and output.
+    Stdio {
+        #[command(flatten)]
+        options: Options,
+        /// An environment variable that the server may see, beside PATH, HOME, locale and the like; may be repeated.
+        #[arg(long, value_name = "NAME")]
+        pass_env: Vec<OsString>,
+        /// The server's command and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Talk to a streamable HTTP endpoint: https, or http on this machine.
+    Http {
+        #[command(flatten)]
+        options: Options,
+        /// The endpoint, such as `https://files.example.com/mcp`.
+        url: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    #[command(flatten)]
+    trust: Trust,
+    /// The caller's badge; `-` reads standard input. Else the badge is taken from `VERIFIED_CLIENT_BADGE`, if that is set.
+    #[arg(long, value_name = "FILE")]
+    badge_file: Option<PathBuf>,
+    /// Call this tool; without it, the tools are listed.
+    #[arg(long, value_name = "TOOL")]
+    call: Option<String>,
+    /// The arguments of the call, as a JSON object.
+    #[arg(long, value_name = "JSON", requires = "call", value_parser = json_object)]
+    args: Option<JsonObject>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the server must be.
+#[derive(Debug, Args)]
+struct Trust {
+    /// The https origin of an issuer whose badges are trusted.
+    #[arg(long, value_name = "ORIGIN", requires = "jwks")]
+    issuer: Option<String>,
+    /// The issuer's JWK set.
+    #[arg(long, value_name = "FILE", requires = "issuer")]
+    jwks: Option<PathBuf>,
+    /// A did:key whose self-signed badges are trusted, level 0.
+    #[arg(long = "trust-self-signed", value_name = "DID")]
+    self_signed: Option<Did>,
+    /// A DID that the server may have; required over stdio and for did:key. May be repeated.
+    #[arg(long, value_name = "DID")]
+    expect_did: Vec<String>,
+    /// The lowest trust level that the server's badge must carry, 0 to 4.
+    #[arg(long, value_name = "N")]
+    min_level: Option<TrustLevel>,
+    /// The list of revoked badges; levels 2 to 4 need one.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure_no_revocation")]
+    revocations: Option<PathBuf>,
+    /// Accept badges of every level without asking for their revocation.
+    #[arg(long)]
+    insecure_no_revocation: bool,
+}
+
+fn main() -> ExitCode {
+    let Cli { connection } = Cli::parse();
+    let (Connection::Stdio { options, .. } | Connection::Http { options, .. }) = &connection;
+    let output = Output::new(options.json);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output.failed(&Failure::Other(error.to_string())),
+    };
+    match runtime.block_on(Box::pin(run(connection, &output))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.failed(&failure),
+    }
+}
+
+async fn run(connection: Connection, output: &Output) -> Result<(), Failure> {
+    let (client, options) = match connection {
+        Connection::Stdio { options, pass_env, command } => {
+            let mut words = command.into_iter();
+            let program = words.next().ok_or_else(|| Failure::Usage("the server's command is missing".to_owned()))?;
+            let mut command = Command::new(program);
+            command.args(words);
+            let builder = pass_env.into_iter().fold(builder(&options)?, VerifiedClientBuilder::pass_env);
+            (builder.connect_command(command).await, options)
+        }
+        Connection::Http { options, url } => (builder(&options)?.connect_http(&url).await, options),
+    };
+    let client = client?;
+    let done = ask(&client, options, output).await;
+    // However the call ended: the connection ends in order, and a child process is waited for.
+    let _ = client.cancel().await;
+    done
+}
+
+fn builder(options: &Options) -> Result<VerifiedClientBuilder, Failure> {
+    let Trust { issuer, jwks, self_signed, expect_did, min_level, revocations, insecure_no_revocation } =
+        &options.trust;
+    let mut builder = VerifiedClient::builder();
+    if let (Some(origin), Some(file)) = (issuer, jwks) {
+        builder = builder.trusted_issuer(Issuer::jwks_file(origin, file).map_err(Failure::usage("--issuer, --jwks"))?);
+    }
+    if let Some(did) = self_signed {
+        builder = builder.trusted_self_signed(did.clone());
+    }
+    for did in expect_did {
+        builder = builder.expect_did(did);
+    }
+    if let Some(level) = min_level {
+        builder = builder.min_trust_level(*level);
+    }
+    if let Some(file) = revocations {
+        builder = builder.revocations(Revocations::file(file));
+    }
+    if *insecure_no_revocation {
+        builder = builder.insecure_no_revocation();
+    }
+    if let Some(badge) = badge(options.badge_file.as_deref())? {
+        builder = builder.badge(badge.trim());
+    }
+    Ok(builder)
+}
+
+/// The caller's badge from a file, standard input or the environment.
+fn badge(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
+    let Some(file) = file else {
+        let Some(badge) = std::env::var_os(BADGE_VARIABLE).filter(|badge| !badge.is_empty()) else { return Ok(None) };
+        let badge = badge.into_string().map_err(|_| Failure::Usage(format!("{BADGE_VARIABLE} is not text")))?;
+        return Ok(Some(Zeroizing::new(badge)));
+    };
+    let mut badge = Zeroizing::new(String::new());
+    let read = if file == Path::new("-") {
+        io::stdin().lock().take(MAX_BADGE_BYTES).read_to_string(&mut badge)
+    } else {
+        File::open(file).and_then(|file| file.take(MAX_BADGE_BYTES).read_to_string(&mut badge))
+    };
+    read.map_err(Failure::usage("--badge-file"))?;
+    Ok(Some(badge))
+}
+
+async fn ask(client: &VerifiedClient, options: Options, output: &Output) -> Result<(), Failure> {
+    let server = client.server();
+    let Some(tool) = options.call else {
+        let tools = client.list_all_tools().await.map_err(|error| Failure::of_call(client, "tools/list", &error))?;
+        output.tools(&server, &tools);
+        return Ok(());
+    };
+    let call = CallToolRequestParams::new(tool.clone()).with_arguments(options.args.unwrap_or_default());
+    let result = client.call_tool(call).await.map_err(|error| Failure::of_call(client, &tool, &error))?;
+    if let Some(denial) = denial_of(&result) {
+        return Err(Failure::Denied { tool, denial });
+    }
+    output.result(&server, &tool, &result);
+    if result.is_error == Some(true) { Err(Failure::Tool(None)) } else { Ok(()) }
+}
+
+fn json_object(text: &str) -> Result<JsonObject, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
+}

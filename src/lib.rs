@@ -1,4 +1,16 @@
-//! Authentication, authorization and evidence for MCP tool calls.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where to look
+//!
+//! | you want to | read |
+//! |---|---|
+//! | guard a server | [`GuardLayer`], [`enforce::GuardConfig`], [`policy::ToolRequirement`] |
+//! | disclose a server's identity | [`IdentityLayer`], [`identity::server::ServerIdentity`] |
+//! | connect to a verified server | [`VerifiedClient`], [`identity::server::VerifyConfig`] |
+//! | decide without rmcp | [`enforce::Enforcer`], [`enforce::evaluate_tool_access`] |
+//! | read what happened | [`evidence::EvidenceLog`] |
+//! | issue and verify badges | [`identity::badge`] |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
 pub mod encoding;

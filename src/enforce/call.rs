@@ -47,7 +47,7 @@ impl<'a> Action<'a> {
         }
     }
 
-    pub(super) const fn target(&self) -> &'a str {
+    pub(crate) const fn target(&self) -> &'a str {
         match *self {
             Self::Tool { name, .. } => name,
             Self::Task { tool, .. } => tool,

@@ -37,6 +37,14 @@ pub enum CallerCredential {
 /// The credential of one request, or why none could be taken from it.
 pub type PresentedCredential = Result<CallerCredential, CredentialError>;
 
+/// The kind of credential that was offered, whether or not it can be used.
+pub(crate) const fn offered_auth_level(credential: &PresentedCredential) -> AuthLevel {
+    match credential {
+        Ok(credential) => credential.auth_level(),
+        Err(error) => error.auth_level(),
+    }
+}
+
 impl CallerCredential {
     /// A badge as its compact JWS text.
     #[must_use]

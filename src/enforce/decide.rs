@@ -20,19 +20,6 @@ impl Verdict {
         }
     }
 
-    pub(crate) fn wants_durable_evidence(&self) -> bool {
-        self.requirement.as_ref().is_some_and(ToolRequirement::is_durable_evidence)
-    }
-
-    pub(crate) fn authenticated_principal(&self) -> Option<Box<Principal>> {
-        match &self.identity {
-            Some(identity @ (Identity::ApiKey(_) | Identity::Badge(_))) => {
-                Some(Box::new(Principal::new(identity.caller())))
-            }
-            Some(Identity::Anonymous) | None => None,
-        }
-    }
-
     pub(crate) fn principal(&self) -> Principal {
         Principal::new(self.identity.as_ref().map_or(Caller::Anonymous, Identity::caller))
     }

@@ -11,6 +11,9 @@ use crate::evidence::{EvidenceId, escape_for_display};
 use crate::identity::trust_level::TrustLevel;
 use crate::policy::{AuthLevel, DenyReason};
 
+/// Member of a result's `_meta` that holds a denial in machine-readable form ([`Denial::to_json`]).
+pub const META_DENIAL: &str = "rmcp-guard/denial";
+
 /// Longest part of a tool's name that a denial repeats, in bytes; real names are below 128 (MCP 2025-11-25).
 const MAX_TARGET_BYTES: usize = 128;
 
@@ -66,7 +69,7 @@ impl Denial {
             detail,
             target: target.to_owned(),
             auth_level: principal.auth_level,
-            principal: principal.owner().map(|_| Box::new(principal.clone())),
+            principal: principal.authenticated(),
             required: None,
             // An id that may lead nowhere is not handed out.
             evidence_id: (reason != DenyReason::EvidenceUnavailable).then_some(permit.evidence_id()),

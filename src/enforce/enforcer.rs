@@ -3,10 +3,10 @@
 use std::future::ready;
 
 use crate::clock::UnixSeconds;
-use crate::enforce::record::{Recording, Undecided, evidence_unavailable, profile_name};
+use crate::enforce::record::{Recording, Undecided, evidence_unavailable};
 use crate::enforce::{Call, Denial, GuardConfig, GuardError, Permit, PresentedCredential, Principal, recorder};
-use crate::evidence::{EvidenceId, EvidenceMode, NoticeRecord, PolicyLoadedRecord, Record};
-use crate::policy::{Decision, DenyReason, ToolRequirement};
+use crate::evidence::{EvidenceId, NoticeRecord, PolicyLoadedRecord, Record};
+use crate::policy::{Decision, DenyReason};
 
 /// The guard without a transport. Cheap to clone; clones share configuration, caches and evidence.
 ///
@@ -52,7 +52,7 @@ impl Enforcer {
             now,
             enforcer.config.policy().version().to_owned(),
             enforcer.config.digest().to_owned(),
-            profile_name(enforcer.config.profile()),
+            enforcer.config.profile().as_str(),
         ));
         enforcer.append_now(&record);
         enforcer
@@ -104,9 +104,7 @@ impl Enforcer {
             Ok(permit) => permit,
             Err((denial, ticket)) => return Err(self.settle_denial(denial, ticket).await),
         };
-        let durable = self.config.evidence().mode() == EvidenceMode::Strict
-            || permit.requirement().is_some_and(ToolRequirement::is_durable_evidence);
-        if durable && permit.durable().await.is_err() {
+        if self.wants_durable(permit.requirement()) && permit.durable().await.is_err() {
             let denial = evidence_unavailable(call, permit.principal());
             permit.withdraw();
             return Err(denial);

@@ -1,15 +1,14 @@
 //! capiscio-mcp's low-level question: may this caller call this tool? Decided and recorded, not run.
 
-use std::future::{Future as _, ready};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::future::ready;
 
 use serde_json::{Map, Value};
 
 use crate::enforce::record::{Recording, evidence_unavailable};
 use crate::enforce::{Call, CallerCredential, Denial, Enforcer, Permit, Principal, recorder};
-use crate::evidence::{EvidenceId, EvidenceMode};
+use crate::evidence::EvidenceId;
 use crate::identity::did::Did;
+use crate::identity::resolve::poll_once;
 use crate::identity::trust_level::TrustLevel;
 use crate::policy::{AuthLevel, Decision, DenyReason};
 
@@ -76,14 +75,8 @@ pub fn evaluate_tool_access_sync(
     let log = enforcer.config().evidence();
     let call = Call::tool(tool_name, params);
     let credential = Ok(credential.clone());
-    let verdict = {
-        let mut decision = pin!(enforcer.decide(&call, &credential, enforcer.now_unix()));
-        match decision.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => return Err(WouldWait),
-        }
-    };
-    let durable = log.mode() == EvidenceMode::Strict || verdict.wants_durable_evidence();
+    let verdict = poll_once(enforcer.decide(&call, &credential, enforcer.now_unix())).ok_or(WouldWait)?;
+    let durable = enforcer.wants_durable(verdict.requirement.as_ref());
     if durable && !recorder::may_block() {
         return Err(WouldWait);
     }

@@ -26,13 +26,14 @@ pub use config::{
 };
 #[cfg(feature = "layer")]
 pub(crate) use credential::is_bearer_badge;
+pub(crate) use credential::offered_auth_level;
 pub use credential::{
     CallerCredential, CredentialError, CredentialSources, MAX_API_KEY_BYTES, META_CALLER_API_KEY, META_CALLER_BADGE,
     PresentedCredential, is_guard_meta_key,
 };
 #[cfg(feature = "layer")]
 pub(crate) use denial::class_of;
-pub use denial::{Denial, GuardError};
+pub use denial::{Denial, GuardError, META_DENIAL};
 pub use enforcer::Enforcer;
 pub use evaluate::{GuardResult, WouldWait, evaluate_tool_access, evaluate_tool_access_sync};
 pub use permit::{Outcome, Permit};

@@ -46,6 +46,11 @@ impl Principal {
         }
     }
 
+    /// The caller by itself, for a denial; `None` for an anonymous one.
+    pub(crate) fn authenticated(&self) -> Option<Box<Self>> {
+        (self.auth_level != AuthLevel::Anonymous).then(|| Box::new(self.clone()))
+    }
+
     /// Who owns what this caller creates; `None` for an anonymous caller, who owns nothing by name.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {

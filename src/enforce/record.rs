@@ -7,11 +7,12 @@ use crate::encoding::has_inexact_numbers;
 use crate::enforce::decide::Verdict;
 use crate::enforce::permit::PendingOutcome;
 use crate::enforce::{
-    Action, Call, CallerCredential, Denial, Enforcer, Permit, PresentedCredential, Principal, recorder,
+    Action, Call, CallerCredential, Denial, Enforcer, Permit, PresentedCredential, Principal, offered_auth_level,
+    recorder,
 };
 use crate::evidence::{AppendError, DecisionRecord, EvidenceId, EvidenceMode, Record, Reservation, Ticket};
-use crate::identity::badge::{ClaimedIdentity, Profile};
-use crate::policy::{AuthLevel, Decision, DenyReason, ToolRequirement};
+use crate::identity::badge::ClaimedIdentity;
+use crate::policy::{Decision, DenyReason, ToolRequirement};
 
 /// What a recorded decision leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,12 @@ impl Enforcer {
         recording == Recording::Call && matches!(call.action, Action::Tool { .. }) && self.config().records_outcomes()
     }
 
+    /// Whether a decision has to be durable before anything runs under it.
+    pub(crate) fn wants_durable(&self, requirement: Option<&ToolRequirement>) -> bool {
+        self.config().evidence().mode() == EvidenceMode::Strict
+            || requirement.is_some_and(ToolRequirement::is_durable_evidence)
+    }
+
     pub(crate) fn append_now(&self, record: &Record) {
         let log = self.config().evidence();
         let appended = log.reserve(1).and_then(|mut reservation| log.append(&mut reservation, record));
@@ -99,8 +106,7 @@ impl Enforcer {
         let now = self.config().clock().now();
         let id = EvidenceId::generate(now);
         let mut principal = verdict.principal();
-        principal.evidence_id = Some(id);
-        let record = self.decision_record(id, now, call, credential, &verdict);
+        let record = self.decision_record(id, now, call, credential, &verdict, &principal);
         let appended = match reservation {
             None => Err(AppendError::Full),
             Some(mut reservation) => {
@@ -113,7 +119,7 @@ impl Enforcer {
             detail,
             target: call.action.target().to_owned(),
             auth_level: offered_auth_level(credential),
-            principal: verdict.authenticated_principal(),
+            principal: principal.authenticated(),
             required: verdict.requirement.as_ref().and_then(ToolRequirement::min_level),
             evidence_id,
         };
@@ -128,6 +134,7 @@ impl Enforcer {
                     started: Instant::now(),
                     hash_results: self.config().records_result_hashes(),
                 });
+                principal.evidence_id = Some(id);
                 let awaits_written = log.mode() != EvidenceMode::BestEffort;
                 Ok(Permit::new(principal, id, verdict.requirement, ticket, awaits_written, log.wait_limit(), outcome))
             }
@@ -153,6 +160,7 @@ impl Enforcer {
         call: &Call<'_>,
         credential: &PresentedCredential,
         verdict: &Verdict,
+        principal: &Principal,
     ) -> DecisionRecord {
         let evaluation = &verdict.evaluation;
         let badge = verdict.badge();
@@ -180,7 +188,7 @@ impl Enforcer {
             agent_did: badge.map(|badge| badge.subject().as_str().to_owned()),
             badge_jti: badge.map(|badge| badge.jti().to_owned()),
             badge_issuer: badge.map(|badge| badge.issuer().to_owned()),
-            api_key_name: verdict.principal().api_key_name,
+            api_key_name: principal.api_key_name.clone(),
             trust_level: badge.map(|badge| badge.level().as_u8()),
             binding: badge.map(|badge| if badge.bound_audience().is_some() { "audience" } else { "none" }),
             claimed_issuer: claimed.issuer,
@@ -190,20 +198,12 @@ impl Enforcer {
             server_origin: self.config().server_origin().map(str::to_owned),
             policy_version: evaluation.policy_version.to_string(),
             policy_digest: self.config().digest().to_owned(),
-            profile: profile_name(self.config().profile()),
+            profile: self.config().profile().as_str(),
             rule: evaluation.rule.as_deref().map(str::to_owned),
             transport: call.transport,
             protocol_version: call.protocol_version.map(str::to_owned),
             notes,
         }
-    }
-}
-
-pub(crate) const fn profile_name(profile: Profile) -> &'static str {
-    match profile {
-        Profile::Interop => "interop",
-        Profile::Strict => "strict",
-        Profile::Dev => "dev",
     }
 }
 
@@ -215,15 +215,8 @@ pub(crate) fn evidence_unavailable(call: &Call<'_>, principal: &Principal) -> De
         detail: EVIDENCE_UNAVAILABLE,
         target: call.action.target().to_owned(),
         auth_level: principal.auth_level,
-        principal: (principal.auth_level != AuthLevel::Anonymous).then(|| Box::new(principal.clone())),
+        principal: principal.authenticated(),
         required: None,
         evidence_id: None,
-    }
-}
-
-const fn offered_auth_level(credential: &PresentedCredential) -> AuthLevel {
-    match credential {
-        Ok(credential) => credential.auth_level(),
-        Err(error) => error.auth_level(),
     }
 }

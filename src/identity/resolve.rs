@@ -7,8 +7,8 @@ mod fixed;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use crate::clock::UnixSeconds;
 use crate::identity::did::{Did, DidDocument};
@@ -54,6 +54,14 @@ impl<T: Unpin> Future for MaybeReady<'_, T> {
             Self::Ready(value) => value.take().map_or(Poll::Pending, Poll::Ready),
             Self::Wait(future) => future.as_mut().poll(cx),
         }
+    }
+}
+
+/// The output of work that has nothing to wait for; `None` when it would have to wait.
+pub(crate) fn poll_once<F: Future>(work: F) -> Option<F::Output> {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 

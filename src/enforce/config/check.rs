@@ -381,7 +381,7 @@ fn digest(draft: &mut GuardConfigBuilder, policy: &Policy, api_keys: &ApiKeys) -
     let texts = |texts: &mut dyn Iterator<Item = &str>| sorted(texts.map(Value::from).collect());
     let description = json!({
         "policy": policy.describe(),
-        "profile": profile_name(draft.profile),
+        "profile": draft.profile.as_str(),
         "trusted_issuers": issuers(&draft.issuers),
         "additional_issuers": issuers(&draft.additional_issuers),
         "trusted_self_signed": texts(&mut draft.self_signed.iter().map(Did::as_str)),
@@ -407,13 +407,5 @@ fn digest(draft: &mut GuardConfigBuilder, policy: &Policy, api_keys: &ApiKeys) -
             draft.problem("policy_version", error.to_string());
             None
         }
-    }
-}
-
-const fn profile_name(profile: Profile) -> &'static str {
-    match profile {
-        Profile::Interop => "interop",
-        Profile::Strict => "strict",
-        Profile::Dev => "dev",
     }
 }

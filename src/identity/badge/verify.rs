@@ -39,6 +39,17 @@ pub enum Profile {
     Dev,
 }
 
+impl Profile {
+    /// The spelling in evidence and in configuration files.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interop => "interop",
+            Self::Strict => "strict",
+            Self::Dev => "dev",
+        }
+    }
+}
+
 /// What one call brings: the time, and the issuers that count for it alone.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

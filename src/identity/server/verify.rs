@@ -5,9 +5,6 @@
 //! DID document: none is fetched for a DID that no trusted badge vouches for. The first failure is reported. RFC-007 puts
 //! origin binding last; it is cheap and keeps us from fetching on behalf of an impostor.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -17,6 +14,7 @@ use crate::identity::badge::{BadgeContext, BadgeErrorKind, ClaimedIdentity, Veri
 use crate::identity::did::Did;
 use crate::identity::key::PublicKey;
 use crate::identity::pop::{self, META_BOUND_POP, META_POP_SIGNATURE, PopBinding, PopChallenge, PopError};
+use crate::identity::resolve::poll_once;
 use crate::identity::server::binding::{BindingError, bind, parse_endpoint};
 use crate::identity::server::state::Failure;
 use crate::identity::server::{
@@ -252,13 +250,6 @@ pub fn verify_server_strict_sync(
 }
 
 const WOULD_WAIT: Failure = Failure(ServerErrorCode::WouldWait, "a source would have to fetch");
-
-fn poll_once<F: Future>(future: F) -> Option<F::Output> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
-}
 
 fn dialled(origin: Option<&str>, path: Option<&str>) -> Result<Channel, BindingError> {
     origin.map_or(Ok(Channel::stdio()), |origin| parse_endpoint(origin, path).map(Channel::from_endpoint))

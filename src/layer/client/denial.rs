@@ -6,11 +6,9 @@ use rmcp::ServiceError;
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value};
 
+use crate::enforce::META_DENIAL;
 use crate::identity::trust_level::TrustLevel;
 use crate::policy::DenyReason;
-
-/// The `_meta` key under which a guard puts the machine-readable denial.
-const DENIAL_KEY: &str = "rmcp-guard/denial";
 
 /// Characters of each text of a denial that are kept: a server's text ends up on terminals and in prompts.
 pub const MAX_DENIAL_CHARS: usize = 512;
@@ -108,7 +106,7 @@ pub fn denial_of(result: &CallToolResult) -> Option<ReportedDenial> {
     if result.is_error != Some(true) {
         return None;
     }
-    ReportedDenial::from_json(result.meta.as_ref()?.get(DENIAL_KEY)?.as_object()?)
+    ReportedDenial::from_json(result.meta.as_ref()?.get(META_DENIAL)?.as_object()?)
 }
 
 /// The denial in a JSON-RPC error, if the server's guard answers that way.
@@ -143,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_denial_is_read_whatever_is_missing() {
-        let with = |denial: Value| result(json!({"content": [], "isError": true, "_meta": {DENIAL_KEY: denial}}));
+        let with = |denial: Value| result(json!({"content": [], "isError": true, "_meta": {META_DENIAL: denial}}));
         let full = json!({"decision": "deny", "reason": "badge_missing", "detail": "d", "evidence_id": "e",
             "required_trust_level": 2, "x": 1});
         let full = denial_of(&with(full)).unwrap();
@@ -155,7 +153,7 @@ mod tests {
         for value in [json!(null), json!("badge_missing"), json!({}), json!({"reason": ""}), json!({"reason": 1})] {
             assert_eq!(denial_of(&with(value.clone())), None, "{value}");
         }
-        let success = result(json!({"content": [], "_meta": {DENIAL_KEY: {"reason": "badge_missing"}}}));
+        let success = result(json!({"content": [], "_meta": {META_DENIAL: {"reason": "badge_missing"}}}));
         assert_eq!(denial_of(&success), None, "only an error result is a denial");
     }
 
@@ -163,7 +161,7 @@ mod tests {
     fn a_server_cannot_write_to_the_terminal_through_a_denial() {
         let hostile = json!({"reason": "x\u{1b}[2J\u{202e}y", "detail": "z".repeat(10_000)});
         let denied =
-            denial_of(&result(json!({"content": [], "isError": true, "_meta": {DENIAL_KEY: hostile}}))).unwrap();
+            denial_of(&result(json!({"content": [], "isError": true, "_meta": {META_DENIAL: hostile}}))).unwrap();
         assert_eq!(denied.reason(), "x\u{FFFD}[2J\u{FFFD}y");
         assert_eq!(denied.detail().unwrap().chars().count(), MAX_DENIAL_CHARS);
     }

@@ -3,7 +3,7 @@
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorCode, MetaObject};
 
-use crate::enforce::Denial;
+use crate::enforce::{Denial, META_DENIAL};
 use crate::policy::DenyReason;
 
 /// JSON-RPC code of a denial. Application codes lie outside -32768..=-32000 (MCP 2026-07-28, error codes).
@@ -14,9 +14,6 @@ pub const TIMEOUT_CODE: i32 = 46_408;
 
 /// JSON-RPC code of a tool call that a tower layer inside the guard refused for want of capacity.
 pub const OVERLOAD_CODE: i32 = 46_429;
-
-/// Member of a result's `_meta` that holds a denial in machine-readable form.
-pub const META_DENIAL: &str = "rmcp-guard/denial";
 
 /// How a denied `tools/call` is answered. Other methods are always answered by a JSON-RPC error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -18,8 +18,8 @@ use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer};
 
 use crate::enforce::{
-    Action, Call, CallerCredential, CredentialError, CredentialSources, Denial, Enforcer, Outcome, Permit, Principal,
-    is_bearer_badge, is_guard_meta_key,
+    Action, Call, CallerCredential, CredentialSources, Denial, Enforcer, Outcome, Permit, PresentedCredential,
+    Principal, is_bearer_badge, is_guard_meta_key,
 };
 use crate::layer::guard::answer::{self, DenialShape};
 use crate::layer::guard::method_name::looks_standard;
@@ -53,7 +53,7 @@ enum Session {
 /// What a decision needs of a request, taken before the credentials are stripped from it.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    credential: Result<CallerCredential, CredentialError>,
+    credential: PresentedCredential,
     session: Session,
     transport: &'static str,
     protocol: Option<ProtocolVersion>,
@@ -144,10 +144,6 @@ impl Gate {
         beside: Option<Result<&ToolRequirement, ()>>,
         refused: Option<(DenyReason, &'static str)>,
     ) -> Result<Permit, Denial> {
-        let target = match action {
-            Action::Tool { name, .. } | Action::Task { tool: name, .. } => name,
-            Action::Method { target, .. } | Action::Custom { method: target } => target,
-        };
         let mut call = Call::new(action);
         call.beside = beside;
         call.transport = facts.transport;
@@ -164,8 +160,12 @@ impl Gate {
             return Ok(permit);
         }
         // Two callers were authorized at once and the other one latched the session.
-        let mut denial =
-            Denial::withheld(&permit, target, DenyReason::SessionUnbound, "the session belongs to another caller");
+        let mut denial = Denial::withheld(
+            &permit,
+            action.target(),
+            DenyReason::SessionUnbound,
+            "the session belongs to another caller",
+        );
         self.enforcer.notice("session_refused", vec![("decision_id", permit.evidence_id().to_string())]);
         if permit.finish(Outcome::NotRun, None).await.is_err() {
             denial.evidence_id = None;

@@ -92,7 +92,8 @@ mod method_name;
 pub(in crate::layer) mod pass;
 mod tasks;
 
-pub use answer::{DENIAL_CODE, DenialShape, META_DENIAL, OVERLOAD_CODE, TIMEOUT_CODE};
+pub use crate::enforce::META_DENIAL;
+pub use answer::{DENIAL_CODE, DenialShape, OVERLOAD_CODE, TIMEOUT_CODE};
 pub use handler::Guard;
 pub use layer::GuardLayer;
 pub use method_name::MAX_METHOD_BYTES;

@@ -12,7 +12,7 @@ use super::body::SessionBody;
 use super::refusal::Refusal;
 use super::service::{Shared, credential_of, session_of};
 use super::table::{Closed, NotAdmitted, SessionHandle, SessionKey};
-use crate::enforce::{CallerCredential, CredentialError, Owner, Principal};
+use crate::enforce::{Owner, PresentedCredential, Principal, offered_auth_level};
 use crate::policy::{AuthLevel, DenyReason};
 
 /// The answer to one request that passes the session layer.
@@ -57,7 +57,7 @@ where
     WithoutSession {
         #[pin]
         answer: S::Future,
-        credential: Option<Result<CallerCredential, CredentialError>>,
+        credential: Option<PresentedCredential>,
     },
     /// The answer opens a session: for whom?
     Opening {
@@ -78,7 +78,7 @@ where
             Ok(Some(key)) if !shared.sessions.knows(key) => State::Refused(Refusal::NotFound, Some(key)),
             Ok(Some(key)) => {
                 let credential = shared.credential_of(request.headers());
-                let kind = kind_of(&credential);
+                let kind = offered_auth_level(&credential);
                 let authentication = shared.authenticate(credential);
                 State::Authenticating { authentication, kind, key, held: Some((service, request)) }
             }
@@ -142,7 +142,7 @@ where
                             return Poll::Ready(Ok(response.map(|body| SessionBody::inner(body, None))));
                         }
                         (Ok(Some(key)), Some(credential)) => State::Opening {
-                            kind: kind_of(&credential),
+                            kind: offered_auth_level(&credential),
                             authentication: this.shared.authenticate(credential),
                             key,
                             response: Some(response),
@@ -195,16 +195,12 @@ where
     }
 }
 
-fn kind_of(credential: &Result<CallerCredential, CredentialError>) -> AuthLevel {
-    credential.as_ref().map_or_else(CredentialError::auth_level, CallerCredential::auth_level)
-}
-
 impl Shared {
-    fn credential_of(&self, headers: &HeaderMap) -> Result<CallerCredential, CredentialError> {
+    fn credential_of(&self, headers: &HeaderMap) -> PresentedCredential {
         credential_of(headers, self.enforcer.config().bearer_as_badge())
     }
 
-    fn authenticate(&self, credential: Result<CallerCredential, CredentialError>) -> Authentication {
+    fn authenticate(&self, credential: PresentedCredential) -> Authentication {
         let enforcer = self.enforcer.clone();
         Box::pin(async move { enforcer.authenticate(&credential).await })
     }

@@ -13,7 +13,7 @@ use super::body::SessionBody;
 use super::future::SessionFuture;
 use super::refusal::Refusal;
 use super::table::{MAX_SESSIONS, SESSION_IDLE, SessionKey, Sessions};
-use crate::enforce::{CallerCredential, CredentialError, CredentialSources, Enforcer};
+use crate::enforce::{CallerCredential, CredentialSources, Enforcer, PresentedCredential};
 use crate::layer::headers;
 
 /// Binds the sessions of an MCP endpoint to the principals that own them; see the [module](super) for the rules.
@@ -203,7 +203,7 @@ pub(super) fn session_of(headers: &HeaderMap) -> Result<Option<SessionKey>, Refu
 }
 
 /// The credential in a request's headers.
-pub(super) fn credential_of(headers: &HeaderMap, bearer_as_badge: bool) -> Result<CallerCredential, CredentialError> {
+pub(super) fn credential_of(headers: &HeaderMap, bearer_as_badge: bool) -> PresentedCredential {
     let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let sources = CredentialSources {
         badge_headers: values(headers::BADGE),

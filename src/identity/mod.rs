@@ -16,13 +16,25 @@
 //! Deployment: nobody is trusted until a configuration names them. Levels 2 to 4 need a revocation source, and a badge
 //! without an audience is good at every service that trusts its issuer. [`badge`] shows both outcomes.
 
+#[cfg(feature = "registry")]
+mod background;
 pub mod badge;
 pub mod did;
+#[cfg(feature = "registry")]
+pub mod fetch;
 mod files;
+#[cfg(feature = "registry")]
+pub mod health;
 pub mod jwks;
 pub mod jws;
+#[cfg(feature = "registry")]
+pub mod keeper;
 pub mod key;
 pub mod pop;
+#[cfg(feature = "registry")]
+pub mod registry;
+#[cfg(feature = "registry")]
+pub mod remote;
 pub mod resolve;
 pub mod server;
 pub mod trust_level;

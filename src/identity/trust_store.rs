@@ -99,6 +99,16 @@ impl Issuer {
         })
     }
 
+    /// An issuer whose keys are fetched from `{origin}/.well-known/jwks.json` and kept fresh. Nothing is fetched before
+    /// one of its badges arrives; [`RemoteKeys`](crate::identity::remote::RemoteKeys) has the settings.
+    ///
+    /// # Errors
+    /// [`IssuerError::Origin`].
+    #[cfg(feature = "registry")]
+    pub fn discover(origin: &str, fetcher: crate::identity::fetch::Fetcher) -> Result<Self, IssuerError> {
+        Self::with_keys(origin, Arc::new(crate::identity::remote::RemoteKeys::new(origin, fetcher)))
+    }
+
     /// The highest level that this issuer may vouch for; level 4 by default.
     #[must_use]
     pub const fn max_level(mut self, level: TrustLevel) -> Self {

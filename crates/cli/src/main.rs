@@ -3,6 +3,7 @@
 //! Secrets are read from files and written to files that only their owner can read; none is ever an argument.
 #![expect(clippy::print_stderr, reason = "a command line program tells its failures there")]
 
+mod ca;
 mod files;
 
 use std::io::{self, Write as _};
@@ -95,6 +96,9 @@ enum Command {
     /// Check configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// A CA and registry of your own.
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
 }
 
 #[derive(Debug, Args)]
@@ -263,6 +267,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let shown = serde_json::to_string_pretty(&claims(&badge))?;
             shown.lines().try_for_each(|line| print(&escape_json(line)))
         }
+        Command::Ca(command) => ca::run(command),
         Command::Config(ConfigCommand::Check { file }) => {
             // The evidence of the real server stays untouched by a check.
             let config = GuardConfig::builder().file(&file).evidence(EvidenceLog::in_memory()).build();

@@ -23,7 +23,6 @@ pub mod did;
 #[cfg(feature = "registry")]
 pub mod fetch;
 mod files;
-#[cfg(feature = "registry")]
 pub mod health;
 pub mod jwks;
 pub mod jws;

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::clock::UnixSeconds;
 use crate::identity::did::{Did, DidDocument};
+use crate::identity::health::SourceHealth;
 use crate::identity::jwks::JwkSet;
 
 pub use fixed::{
@@ -85,6 +86,11 @@ impl ResolveError {
 pub trait KeySource: fmt::Debug + Send + Sync + 'static {
     /// The issuer's current key set. `kid` is the key that is wanted, so that a network source can refresh for it.
     fn keys<'a>(&'a self, kid: Option<&'a str>) -> MaybeReady<'a, Result<std::sync::Arc<JwkSet>, ResolveError>>;
+
+    /// How the source is doing; `None`, the default, for one whose keys never change.
+    fn health(&self) -> Option<SourceHealth> {
+        None
+    }
 }
 
 /// DID documents by DID.
@@ -124,4 +130,16 @@ pub trait StatusSource: fmt::Debug + Send + Sync + 'static {
 
     /// Whether `subject` is active at `issuer` at `now`.
     fn agent_status<'a>(&'a self, issuer: &'a str, subject: &'a Did, now: UnixSeconds) -> MaybeReady<'a, AgentStatus>;
+
+    /// Brings what the source holds up to date, before the first question. Nothing by default: a source that asks for
+    /// each badge holds nothing.
+    fn refresh(&self) -> MaybeReady<'_, Result<(), ResolveError>> {
+        MaybeReady::ready(Ok(()))
+    }
+
+    /// How the source is doing for `issuer`; `None`, the default, for one that cannot fail or was never told of it.
+    fn health(&self, issuer: &str) -> Option<SourceHealth> {
+        let _ = issuer;
+        None
+    }
 }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use crate::identity::did::Did;
 use crate::identity::files::read_bounded;
+use crate::identity::health::SourceHealth;
 use crate::identity::jwks::{JwkSet, JwksError, MAX_JWKS_BYTES};
 use crate::identity::resolve::{KeySource, MaybeReady, ResolveError};
 use crate::identity::server::HttpOrigin;
@@ -139,15 +140,25 @@ impl Issuer {
         &self.origin
     }
 
+    /// How the source of the keys is doing; `None` where they never change.
+    #[must_use]
+    pub fn health(&self) -> Option<SourceHealth> {
+        self.keys.health()
+    }
+
     pub(crate) fn keys<'a>(&'a self, kid: Option<&'a str>) -> MaybeReady<'a, Result<Arc<JwkSet>, ResolveError>> {
         self.keys.keys(kid)
     }
 
     /// Who this issuer is, what it may say, and its keys where they never change: for a configuration's digest.
     pub(crate) fn describe(&self) -> serde_json::Value {
-        let fixed = match self.keys.keys(None) {
-            MaybeReady::Ready(Some(Ok(keys))) => Some(keys),
-            MaybeReady::Ready(_) | MaybeReady::Wait(_) => None,
+        // a digest that followed the issuer's rollovers would name no configuration
+        let fixed = if self.keys.health().is_none()
+            && let MaybeReady::Ready(Some(Ok(keys))) = self.keys.keys(None)
+        {
+            Some(keys)
+        } else {
+            None
         };
         let thumbprints = fixed.map(|keys| {
             let mut thumbprints: Vec<_> = keys.keys().map(|(_, key)| key.thumbprint()).collect();

@@ -64,4 +64,8 @@ impl KeySource for RemoteKeys {
     fn keys<'a>(&'a self, _kid: Option<&'a str>) -> MaybeReady<'a, Result<Arc<JwkSet>, ResolveError>> {
         MaybeReady::ready(Err(ResolveError::new("the issuer's keys")))
     }
+
+    fn health(&self) -> Option<SourceHealth> {
+        Some(Self::health(self))
+    }
 }

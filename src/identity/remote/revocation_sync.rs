@@ -8,7 +8,7 @@ use crate::clock::{Clock, UnixSeconds};
 use crate::identity::did::Did;
 use crate::identity::fetch::{FetchError, Fetcher};
 use crate::identity::health::SourceHealth;
-use crate::identity::resolve::{AgentStatus, MaybeReady, RevocationStatus, StatusSource};
+use crate::identity::resolve::{AgentStatus, MaybeReady, ResolveError, RevocationStatus, StatusSource};
 
 /// A copy of the list of revoked badges of one or more issuers. Clones share it; the work ends with the last.
 #[derive(Clone, Debug)]
@@ -119,5 +119,15 @@ impl StatusSource for RevocationSync {
         _now: UnixSeconds,
     ) -> MaybeReady<'a, AgentStatus> {
         MaybeReady::ready(AgentStatus::Unknown)
+    }
+
+    fn refresh(&self) -> MaybeReady<'_, Result<(), ResolveError>> {
+        MaybeReady::Wait(Box::pin(async {
+            self.sync_now().await.map_err(|_| ResolveError::new("the list of revocations"))
+        }))
+    }
+
+    fn health(&self, issuer: &str) -> Option<SourceHealth> {
+        Self::health(self, issuer)
     }
 }

@@ -30,6 +30,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod issuance;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -289,7 +291,7 @@ pub fn sign_bound(
     Ok(jws::sign(key, Some(BOUND_POP_TYP), Some(kid), claims.to_string().as_bytes()))
 }
 
-fn check_nonce_form(nonce: &str) -> Result<(), NonceError> {
+pub(crate) fn check_nonce_form(nonce: &str) -> Result<(), NonceError> {
     let in_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if (MIN_NONCE_CHARS..=MAX_NONCE_CHARS).contains(&nonce.len()) && nonce.bytes().all(in_alphabet) {
         Ok(())

@@ -8,17 +8,15 @@ use std::path::Path;
 use rmcp_guard::identity::key::{PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
-use crate::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Largest file or standard input that is read: keys and badges are far below.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// What went wrong with `file`, in one line.
 pub(crate) fn about(file: &Path, problem: &dyn fmt::Display) -> Failure {
-    if file == Path::new("-") {
-        return Failure::new(format!("standard input: {problem}"));
-    }
-    Failure::new(format!("{}: {problem}", file.display()))
+    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    Failure::new(format!("{name}: {problem}")).with_exit(Exit::Input)
 }
 
 /// The text of `file`, or of standard input for `-`; wiped after use, since it may be a secret.
@@ -65,6 +63,17 @@ pub(crate) fn public_key(file: &Path) -> Result<PublicKey, Failure> {
     })
 }
 
+/// The public key in an SPKI PEM file, or of the private key in a PKCS#8 PEM file.
+pub(crate) fn any_key(file: &Path) -> Result<PublicKey, Failure> {
+    let pem = read_text(file)?;
+    let key = if pem.contains("-----BEGIN PUBLIC KEY") {
+        PublicKey::from_spki_pem(&pem)
+    } else {
+        SigningKey::from_pkcs8_pem(&pem).map(|key| key.public_key())
+    };
+    key.map_err(|error| about(file, &error))
+}
+
 /// A new file that others may read.
 pub(crate) fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
     write(file, text, OpenOptions::new().write(true).create_new(true))
@@ -80,6 +89,34 @@ pub(crate) fn write_secret(file: &Path, text: &str) -> Result<(), Failure> {
         options.mode(0o600);
     }
     write(file, text, &options)
+}
+
+/// Replaces `file` by one that only its owner can read, whole or not at all: a reader sees the old text or the new.
+pub(crate) fn replace_secret(file: &Path, text: &str) -> Result<(), Failure> {
+    replace(file, text, None)
+}
+
+/// Replaces `file` whole or not at all, with the permissions that it had.
+pub(crate) fn replace_kept(file: &Path, text: &str) -> Result<(), Failure> {
+    let permissions = std::fs::metadata(file).map_err(|error| about(file, &error))?.permissions();
+    replace(file, text, Some(permissions))
+}
+
+fn replace(file: &Path, text: &str, permissions: Option<std::fs::Permissions>) -> Result<(), Failure> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let replaced = || {
+        // tempfile creates with mode 0600
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        new.write_all(text.as_bytes())?;
+        if let Some(permissions) = permissions {
+            new.as_file().set_permissions(permissions)?;
+        }
+        new.as_file().sync_all()?;
+        new.persist(file).map_err(|error| error.error)?;
+        // the new name lasts only once its directory is on disk
+        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    };
+    replaced().map_err(|error: io::Error| about(file, &error))
 }
 
 fn write(file: &Path, text: &str, options: &OpenOptions) -> Result<(), Failure> {

@@ -1,0 +1,7 @@
+//! One module for each command.
+
+pub(crate) mod badge;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod did;
+pub(crate) mod keygen;

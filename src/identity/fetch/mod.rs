@@ -1,27 +1,76 @@
 //! The one way out: every request that this crate makes over the network for identity.
+//!
+//! In scope: what a hostile issuer, DID host or name server can do to whoever fetches from it. A URL is https to port
+//! 443 of a name; the name is looked up once per connection, each of its addresses has to be one of the public internet,
+//! and those addresses are the ones that are connected to. No redirect is followed, no proxy is taken from the
+//! environment, nothing is decompressed, no cookie is kept. The type is checked before the body is read, the size while
+//! it is read, and one deadline holds for all of it. Out of scope: which hosts are trusted; whoever asks decides that
+//! before it asks.
+//!
+//! What is allowed besides is said on the [`FetcherBuilder`], once, by the application:
+//!
+//! ```
+//! use rmcp_guard::identity::fetch::{FetcherBuildError, Fetcher};
+//!
+//! let company = Fetcher::builder().insecure_allow_network("10.1.0.0/16").allow_port(8443).build()?;
+//! // a mistake is an error, not a fetcher that allows something else
+//! let mistake = Fetcher::builder().insecure_allow_network("10.1.0.0/33").build();
+//! assert!(matches!(mistake, Err(FetcherBuildError::Network)));
+//! # Ok::<(), FetcherBuildError>(())
+//! ```
+//!
+//! Deployment: the root certificates are the platform's. One fetcher serves all sources; its limits
+//! ([`MAX_REQUESTS_PER_HOST`], [`MAX_REQUESTS`]) are shared by its clones. Behind a proxy the proxy has to refuse what
+//! is not public, since it looks names up.
+
+mod address;
+mod exchange;
+mod limits;
+mod resolver;
+mod target;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use reqwest::{Certificate, Client, Proxy, Url, redirect, retry, tls};
 use zeroize::Zeroizing;
 
-/// Looks up the addresses of a host name. Every address that it answers is checked before one is connected to.
-pub trait Resolve: fmt::Debug + Send + Sync + 'static {
-    /// The addresses of `host`, a lower-case name without a trailing dot; the port of each is ignored.
-    fn resolve<'a>(
-        &'a self,
-        host: &'a str,
-    ) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'a>>;
-}
+pub(crate) use exchange::{FetchMethod, FetchRequest, FetchResponse};
+pub use exchange::{MAX_ERROR_BODY_BYTES, MAX_RETRY_AFTER};
+pub use limits::{MAX_REQUESTS, MAX_REQUESTS_PER_HOST};
+pub use resolver::{LOOKUP_TIMEOUT, MAX_ADDRESSES, Resolve};
+pub use target::MAX_FETCH_URL_BYTES;
+
+use limits::Limits;
+use resolver::{CheckedResolver, SystemResolver};
+use target::Reach;
+
+/// How long connecting may take: the look-up, TCP and TLS.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a request may take in all, unless [`FetcherBuilder::timeout`] says otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most connections to a host that wait for the next request.
+const MAX_IDLE_PER_HOST: usize = 4;
+
+/// How long a connection waits for the next request; then its host's name is looked up and checked anew.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes requests that a hostile host cannot turn against us. Clones share connections and limits.
 #[derive(Clone)]
 pub struct Fetcher(Arc<Inner>);
 
-struct Inner;
+struct Inner {
+    client: Client,
+    reach: Reach,
+    limits: Limits,
+    timeout: Duration,
+}
 
 impl fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,7 +93,7 @@ pub enum FetchErrorKind {
     Url,
     /// The port is not one that is allowed.
     Port,
-    /// The host is an address, or resolves to one, that is not on the public internet.
+    /// The host is an address by itself, a name of a local network, or resolves to an address that is not public.
     Address,
     /// The name could not be resolved.
     Dns,
@@ -64,8 +113,10 @@ pub enum FetchErrorKind {
     TooLarge,
     /// The answer broke off, or is not what was asked for.
     Body,
-    /// Too many requests to this host are under way.
+    /// Too many requests to this host, or in all, are under way.
     Busy,
+    /// The request cannot be made as asked for: a header's value is none.
+    Request,
 }
 
 impl FetchErrorKind {
@@ -85,7 +136,8 @@ impl FetchErrorKind {
             Self::ContentType => "the answer's content type is another",
             Self::TooLarge => "the answer is too large",
             Self::Body => "the answer cannot be read",
-            Self::Busy => "too many requests to the host are under way",
+            Self::Busy => "too many requests are under way",
+            Self::Request => "the request cannot be made",
         }
     }
 }
@@ -109,15 +161,16 @@ pub enum FetcherBuildError {
     /// A certificate cannot be read.
     #[error("the root certificate is not a PEM certificate")]
     RootCertificate,
-    /// The TLS library refused the configuration.
+    /// A network is not an address with a prefix length, or has bits beyond it.
+    #[error("the network is not one such as `10.1.0.0/16`")]
+    Network,
+    /// The proxy is not an http or https URL.
+    #[error("the proxy is not an http or https URL")]
+    Proxy,
+    /// The TLS library refused the configuration, or the platform has no root certificates.
     #[error("the HTTP client cannot be built")]
     Client,
 }
-
-/// Collects what makes a [`Fetcher`].
-#[derive(Debug, Default)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct FetcherBuilder {}
 
 impl Fetcher {
     /// Starts from the strictest: https to port 443 of public addresses.
@@ -134,10 +187,15 @@ impl Fetcher {
     }
 
     /// Sends one request. `Err` only where no answer of the allowed size and type arrived; a status other than 200 is an
-    /// answer here, see [`FetchResponse::status`].
+    /// answer here, see [`FetchResponse::status`]. A dropped future gives up the request.
     pub(crate) async fn send(&self, request: FetchRequest<'_>) -> Result<FetchResponse, FetchError> {
-        let _ = (&self.0, request);
-        Err(FetchError::new(FetchErrorKind::Connect))
+        let Inner { client, reach, limits, timeout } = &*self.0;
+        let url = target::check(request.url, reach)?;
+        let host = url.host_str().unwrap_or_default();
+        let Some(_place) = limits.enter(host) else { return Err(FetchError::new(FetchErrorKind::Busy)) };
+        tokio::time::timeout(request.timeout.unwrap_or(*timeout), exchange::exchange(client, url, &request))
+            .await
+            .unwrap_or(Err(FetchError::new(FetchErrorKind::Timeout)))
     }
 
     /// Fetches `url` and returns the body of a 200 whose content type is among `media`.
@@ -155,100 +213,140 @@ impl Fetcher {
     }
 }
 
+/// Collects what makes a [`Fetcher`]; mistakes show when it is [built](Self::build).
+#[derive(Default)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct FetcherBuilder {
+    roots: Vec<Vec<u8>>,
+    resolver: Option<Arc<dyn Resolve>>,
+    ports: Vec<u16>,
+    networks: Vec<String>,
+    loopback: bool,
+    proxy: Option<Zeroizing<String>>,
+    timeout: Option<Duration>,
+}
+
+/// The proxy's URL may hold a password, so it is not shown.
+impl fmt::Debug for FetcherBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetcherBuilder")
+            .field("roots", &self.roots.len())
+            .field("resolver", &self.resolver)
+            .field("ports", &self.ports)
+            .field("networks", &self.networks)
+            .field("loopback", &self.loopback)
+            .field("proxy", &self.proxy.is_some())
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
 impl FetcherBuilder {
-    /// Trusts one more root certificate, besides the platform's.
-    pub fn add_root_certificate_pem(self, pem: &[u8]) -> Self {
-        let _ = pem;
+    /// Trusts the root certificates of this PEM text, besides the platform's.
+    pub fn add_root_certificate_pem(mut self, pem: &[u8]) -> Self {
+        self.roots.push(pem.to_vec());
         self
     }
 
-    /// Resolves names with `resolver` in place of the operating system.
-    pub fn resolver(self, resolver: Arc<dyn Resolve>) -> Self {
-        let _ = resolver;
+    /// Resolves names with `resolver` in place of the operating system. `localhost` is this machine without being asked.
+    pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 
     /// Also connects to `port`, for every host; 443 is always allowed.
-    pub fn allow_port(self, port: u16) -> Self {
-        let _ = port;
+    pub fn allow_port(mut self, port: u16) -> Self {
+        self.ports.push(port);
         self
     }
 
-    /// Also connects to addresses of this network, such as `10.1.0.0/16`: for a registry inside the company. Every
-    /// issuer and every DID host can then make us ask there.
-    pub fn insecure_allow_network(self, network: &str) -> Self {
-        let _ = network;
+    /// Also connects to addresses of this network, such as `10.1.0.0/16`, and to names of local networks such as
+    /// `registry.internal`: for a registry inside the company. Every issuer and every DID host can then make us ask there.
+    pub fn insecure_allow_network(mut self, network: impl Into<String>) -> Self {
+        self.networks.push(network.into());
         self
     }
 
-    /// Also connects to this machine, on every port, with plain http too. Development only.
-    pub fn dangerous_allow_loopback(self) -> Self {
+    /// Also connects to this machine by `localhost`, names below it, 127.0.0.0/8 and `[::1]`, on every port, with plain
+    /// http too. Development only.
+    pub const fn dangerous_allow_loopback(mut self) -> Self {
+        self.loopback = true;
         self
     }
 
-    /// How long a request may take in all; 10 s by default.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        let _ = timeout;
+    /// Makes https requests through the proxy at `url`, which may hold a user name and a password. The proxy then looks
+    /// names up and connects, so it has to refuse addresses that are not public; URLs are checked here as ever.
+    pub fn dangerous_proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(Zeroizing::new(url.into()));
         self
     }
 
-    /// Builds the fetcher.
+    /// How long a request may take in all; [`DEFAULT_TIMEOUT`] by default.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Builds the fetcher, with the platform's root certificates as they are now.
     ///
     /// # Errors
-    /// [`FetcherBuildError`].
+    /// [`FetcherBuildError`], for the first mistake.
     pub fn build(self) -> Result<Fetcher, FetcherBuildError> {
-        Ok(Fetcher(Arc::new(Inner)))
+        let networks = self.networks.iter().map(|network| parse_network(network)).collect::<Result<Vec<_>, _>>()?;
+        let reach = Reach { ports: self.ports, networks: networks.clone(), loopback: self.loopback };
+
+        let mut roots = Vec::new();
+        for pem in &self.roots {
+            let bundle = Certificate::from_pem_bundle(pem).map_err(|_| FetcherBuildError::RootCertificate)?;
+            if bundle.is_empty() {
+                return Err(FetcherBuildError::RootCertificate);
+            }
+            roots.extend(bundle);
+        }
+
+        let mut client = Client::builder()
+            .tls_backend_rustls()
+            .tls_version_min(tls::Version::TLS_1_2)
+            .tls_certs_merge(roots)
+            .https_only(!self.loopback)
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .no_proxy()
+            // another crate may have turned these on for all of reqwest's users
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .user_agent(concat!("rmcp-guard/", env!("CARGO_PKG_VERSION")));
+        let mut proxy_host = None;
+        if let Some(proxy) = &self.proxy {
+            let url = Url::parse(proxy).map_err(|_| FetcherBuildError::Proxy)?;
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(FetcherBuildError::Proxy);
+            }
+            proxy_host = url.host_str().map(str::to_owned);
+            client = client.proxy(Proxy::https(url).map_err(|_| FetcherBuildError::Proxy)?);
+        }
+        let client = client
+            .dns_resolver(CheckedResolver {
+                resolver: self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new())),
+                networks,
+                proxy: proxy_host,
+            })
+            .build()
+            .map_err(|_| FetcherBuildError::Client)?;
+        let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        Ok(Fetcher(Arc::new(Inner { client, reach, limits: Limits::default(), timeout })))
     }
 }
 
-/// One request of this crate's own making.
-pub(crate) struct FetchRequest<'a> {
-    pub(crate) method: FetchMethod,
-    pub(crate) url: &'a str,
-    /// Header name and value; values are marked sensitive and never logged.
-    pub(crate) headers: Vec<(&'static str, Zeroizing<String>)>,
-    /// A JSON body.
-    pub(crate) json: Option<Zeroizing<Vec<u8>>>,
-    /// Content types that count, without parameters; empty for any, also none.
-    pub(crate) media: &'static [&'static str],
-    pub(crate) max_bytes: usize,
-    pub(crate) timeout: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FetchMethod {
-    Get,
-    Post,
-    Put,
-    Patch,
-}
-
-impl<'a> FetchRequest<'a> {
-    pub(crate) const fn new(method: FetchMethod, url: &'a str) -> Self {
-        Self { method, url, headers: Vec::new(), json: None, media: &[], max_bytes: 64 * 1024, timeout: None }
-    }
-
-    pub(crate) const fn get(url: &'a str) -> Self {
-        Self::new(FetchMethod::Get, url)
-    }
-
-    pub(crate) const fn accept(mut self, media: &'static [&'static str]) -> Self {
-        self.media = media;
-        self
-    }
-
-    pub(crate) const fn max_bytes(mut self, max_bytes: usize) -> Self {
-        self.max_bytes = max_bytes;
-        self
-    }
-}
-
-/// An answer whose body was read whole, within the limits. Redirects are errors and never get here.
-#[derive(Debug)]
-pub(crate) struct FetchResponse {
-    pub(crate) status: u16,
-    /// `Retry-After` in seconds, at most an hour.
-    pub(crate) retry_after: Option<Duration>,
-    /// The server's `Date`, to tell a wrong clock.
-    pub(crate) body: Vec<u8>,
+/// `10.1.2.3/16` is refused: whoever writes it means one of two things.
+fn parse_network(text: &str) -> Result<IpNet, FetcherBuildError> {
+    let network: IpNet = text.parse().map_err(|_| FetcherBuildError::Network)?;
+    if network == network.trunc() { Ok(network) } else { Err(FetcherBuildError::Network) }
 }

@@ -1,0 +1,1 @@
+//! The fetcher against real servers on this machine.

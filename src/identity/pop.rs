@@ -257,6 +257,11 @@ pub fn key_id(proof: &str, did: &Did) -> Result<String, PopError> {
     if is_key_of(kid, did) { Ok(kid.to_owned()) } else { Err(PopError::WrongKeyId) }
 }
 
+/// Whether `key` signed the proof, whatever it says: tells a rotated key from a current one, and verifies nothing.
+pub(crate) fn is_signed_by(proof: &str, key: &PublicKey) -> bool {
+    CompactJws::parse(proof, MAX_POP_BYTES).is_ok_and(|proof| proof.verify(key).is_ok())
+}
+
 /// Signs the bare proof for a client's `nonce`.
 ///
 /// Only text that can be nothing but a nonce is signed. Without that bound the key would be a signing oracle: a "nonce"

@@ -8,6 +8,7 @@ mod fixed;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::UnixSeconds;
@@ -85,7 +86,14 @@ impl ResolveError {
 /// The verification keys of one issuer.
 pub trait KeySource: fmt::Debug + Send + Sync + 'static {
     /// The issuer's current key set. `kid` is the key that is wanted, so that a network source can refresh for it.
-    fn keys<'a>(&'a self, kid: Option<&'a str>) -> MaybeReady<'a, Result<std::sync::Arc<JwkSet>, ResolveError>>;
+    fn keys<'a>(&'a self, kid: Option<&'a str>) -> MaybeReady<'a, Result<Arc<JwkSet>, ResolveError>>;
+
+    /// A key set that was fetched after `seen`, for a token that names no key and that no key of `seen` verifies: the
+    /// issuer may have rolled over. A source that fetches bounds how often; an error, the default, says that there is none.
+    fn newer_keys<'a>(&'a self, seen: &'a Arc<JwkSet>) -> MaybeReady<'a, Result<Arc<JwkSet>, ResolveError>> {
+        let _ = seen;
+        MaybeReady::ready(Err(ResolveError::new("a newer key set")))
+    }
 
     /// How the source is doing; `None`, the default, for one whose keys never change.
     fn health(&self) -> Option<SourceHealth> {
@@ -96,7 +104,28 @@ pub trait KeySource: fmt::Debug + Send + Sync + 'static {
 /// DID documents by DID.
 pub trait DidDocumentSource: fmt::Debug + Send + Sync + 'static {
     /// The document of `did`.
-    fn document<'a>(&'a self, did: &'a Did) -> MaybeReady<'a, Result<std::sync::Arc<DidDocument>, ResolveError>>;
+    fn document<'a>(&'a self, did: &'a Did) -> MaybeReady<'a, Result<Arc<DidDocument>, ResolveError>>;
+
+    /// Is told that the document at hand did not prove what it should, since a key may have been rotated: the next
+    /// question is to be answered by a newer one. Verification asks once more after that. Nothing by default; a source
+    /// that fetches bounds how often a stranger's bad proof may make it do so.
+    fn forget(&self, did: &Did) {
+        let _ = did;
+    }
+}
+
+/// The document of `did`, a newer one where the first does not pass `proves`. The caller checks what it gets.
+pub(crate) async fn document_that(
+    source: &dyn DidDocumentSource,
+    did: &Did,
+    proves: impl Fn(&DidDocument) -> bool,
+) -> Result<Arc<DidDocument>, ResolveError> {
+    let document = source.document(did).await?;
+    if proves(&document) {
+        return Ok(document);
+    }
+    source.forget(did);
+    source.document(did).await
 }
 
 /// What a source knows about one badge.

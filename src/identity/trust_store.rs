@@ -150,6 +150,10 @@ impl Issuer {
         self.keys.keys(kid)
     }
 
+    pub(crate) fn newer_keys<'a>(&'a self, seen: &'a Arc<JwkSet>) -> MaybeReady<'a, Result<Arc<JwkSet>, ResolveError>> {
+        self.keys.newer_keys(seen)
+    }
+
     /// Who this issuer is, what it may say, and its keys where they never change: for a configuration's digest.
     pub(crate) fn describe(&self) -> serde_json::Value {
         // a digest that followed the issuer's rollovers would name no configuration

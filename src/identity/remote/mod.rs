@@ -1,11 +1,28 @@
 //! Sources that ask the network: issuer keys, did:web documents, revocation and agent status.
+//!
+//! In scope: what is fetched, how long it counts, and who has to wait for it. Every source answers at once while it holds
+//! a fresh answer, fetches once however many callers ask, and bounds what strangers can make it fetch. Out of scope: what
+//! may be connected to and how much may come back ([`fetch`](crate::identity::fetch)), and what an answer means
+//! ([`badge`](crate::identity::badge), [`server`](crate::identity::server)).
+//!
+//! Nothing here is asked before a configuration named the issuer: verification looks at the trust store first. HTTP's own
+//! cache rules (`Cache-Control`, `Expires`) count for nothing: an issuer must not decide for how long a verifier lives
+//! without news, nor make it ask more often.
+//!
+//! Deployment: background work runs on the tokio runtime of the caller that first asked, and ends with the last clone of
+//! the source. Outside of a runtime a source answers what it holds, and an error otherwise; it never panics.
 
 mod did_web;
+mod flight;
 mod keys;
+mod moment;
 mod online_status;
 mod revocation_sync;
 
-pub use did_web::{DidResolveError, DidWebDocuments};
-pub use keys::RemoteKeys;
+pub use did_web::{
+    DID_DOCUMENT_FAILURE_LIFETIME, DID_DOCUMENT_LIFETIME, DidResolveError, DidWebDocuments, MAX_CACHED_DID_DOCUMENTS,
+    MAX_DID_DOCUMENT_FETCHES,
+};
+pub use keys::{JWKS_LIFETIME, JWKS_MAX_STALE, RemoteKeys, UNKNOWN_KEY_COOLDOWN};
 pub use online_status::OnlineStatus;
 pub use revocation_sync::{RevocationSync, RevocationSyncBuilder, RevocationSyncError};

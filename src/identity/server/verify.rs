@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::clock::UnixSeconds;
 use crate::identity::badge::{BadgeContext, BadgeErrorKind, ClaimedIdentity, VerifiedBadge};
-use crate::identity::did::Did;
+use crate::identity::did::{Did, DidDocument};
 use crate::identity::key::PublicKey;
 use crate::identity::pop::{self, META_BOUND_POP, META_POP_SIGNATURE, PopBinding, PopChallenge, PopError};
-use crate::identity::resolve::poll_once;
+use crate::identity::resolve::{document_that, poll_once};
 use crate::identity::server::binding::{BindingError, bind, parse_endpoint};
 use crate::identity::server::state::Failure;
 use crate::identity::server::{
@@ -454,7 +454,11 @@ impl<'a> Verification<'a> {
         let key = if let Some(key) = did.public_key() {
             key.clone()
         } else if let Some(documents) = &self.config.documents {
-            let document = documents.document(did).await.map_err(|_| {
+            let proves = |document: &DidDocument| {
+                let key = document.authentication_method(&kid);
+                key.is_some_and(|key| pop::is_signed_by(proof, key) && vouched().all(|vouched| vouched == key))
+            };
+            let document = document_that(&**documents, did, proves).await.map_err(|_| {
                 Failure(ServerErrorCode::KeyFetchFailed, "the server's DID document could not be obtained")
             })?;
             document

@@ -15,6 +15,11 @@ impl Background {
         Handle::try_current().ok().map(|runtime| Self(runtime.spawn(work)))
     }
 
+    /// Ends the work at its next await, as dropping the owner would.
+    pub(crate) fn abort(&self) {
+        self.0.abort();
+    }
+
     /// Whether the work has ended.
     pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()

@@ -192,14 +192,14 @@ fn classify(error: &reqwest::Error) -> FetchError {
         if let Some(own) = cause.downcast_ref::<FetchError>() {
             return own.clone();
         }
-        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
-            io = Some(error.kind());
-            // an `io::Error` made of another error shows that one's source, not that one
-            if let Some(own) = error.get_ref().and_then(|inner| inner.downcast_ref::<FetchError>()) {
-                return own.clone();
+        source = match cause.downcast_ref::<std::io::Error>() {
+            Some(error) => {
+                io = Some(error.kind());
+                // `source` of an error made of another one is that one's source, which would skip a link
+                error.get_ref().map(|inner| inner as &(dyn Error + 'static))
             }
-        }
-        source = cause.source();
+            None => cause.source(),
+        };
     }
     let kind = if error.is_timeout() {
         FetchErrorKind::Timeout

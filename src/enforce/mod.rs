@@ -21,8 +21,9 @@ mod tests;
 
 pub use call::{Action, Call};
 pub use config::{
-    ConfigError, ConfigProblem, GuardConfig, GuardConfigBuilder, LOG_LEVEL_VARIABLE, LogLevel, LogLevelError,
-    MAX_API_KEYS, MAX_CONFIG_BYTES, SERVER_ORIGIN_VARIABLE, log_level_from_env,
+    ConfigError, ConfigProblem, GuardConfig, GuardConfigBuilder, GuardHealth, LOG_LEVEL_VARIABLE, LogLevel,
+    LogLevelError, MAX_API_KEYS, MAX_CONFIG_BYTES, MissingSource, SERVER_ORIGIN_VARIABLE, SourceKind, SourceReport,
+    WarmUpError, log_level_from_env,
 };
 #[cfg(feature = "layer")]
 pub(crate) use credential::is_bearer_badge;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::enforce::config::network::Network;
 use crate::enforce::config::{ConfigError, ConfigProblem, GuardConfig};
 use crate::evidence::{EvidenceLog, EvidenceMode};
 use crate::identity::badge::{Profile, Revocations};
@@ -36,7 +37,8 @@ pub struct GuardConfigBuilder {
     pub(super) self_signed: Vec<Did>,
     pub(super) accept_level_zero: bool,
     pub(super) revocations: Option<RevocationChoice>,
-    pub(super) did_documents: Option<Arc<dyn DidDocumentSource>>,
+    pub(super) did_documents: Option<DocumentChoice>,
+    pub(super) network: Network,
     pub(super) max_lifetime: Option<MaxLifetime>,
     pub(super) signature_cache: Option<usize>,
     pub(super) tools: Vec<(String, ToolRequirement)>,
@@ -63,7 +65,18 @@ pub struct GuardConfigBuilder {
 #[derive(Debug)]
 pub(super) enum RevocationChoice {
     Checked(Revocations),
+    /// to be made when everything else is known
+    #[cfg(feature = "registry")]
+    Network(super::network::NetworkRevocations),
     Unchecked,
+}
+
+#[derive(Debug)]
+pub(super) enum DocumentChoice {
+    Source(Arc<dyn DidDocumentSource>),
+    /// to be made when everything else is known
+    #[cfg(feature = "registry")]
+    Resolve,
 }
 
 #[derive(Debug)]
@@ -94,6 +107,7 @@ impl Default for GuardConfigBuilder {
             accept_level_zero: false,
             revocations: None,
             did_documents: None,
+            network: Network::default(),
             max_lifetime: None,
             signature_cache: None,
             tools: Vec::new(),
@@ -187,7 +201,18 @@ impl GuardConfigBuilder {
     /// Where DID documents come from, for badges that need one.
     #[must_use]
     pub fn did_documents(mut self, source: Arc<dyn DidDocumentSource>) -> Self {
-        self.did_documents = Some(source);
+        self.did_documents = Some(DocumentChoice::Source(source));
+        self
+    }
+
+    /// The fetcher behind the keys, lists and documents that a [file](Self::file) asks for over the network, in place of
+    /// one that the file's `[network]` table describes. Only such a fetcher can reach this machine itself
+    /// ([`dangerous_allow_loopback`](crate::identity::fetch::FetcherBuilder::dangerous_allow_loopback), S35). Sources made
+    /// in code bring their own.
+    #[cfg(feature = "registry")]
+    #[must_use]
+    pub fn fetcher(mut self, fetcher: crate::identity::fetch::Fetcher) -> Self {
+        self.network.fetcher = Some(fetcher);
         self
     }
 
@@ -357,7 +382,7 @@ impl GuardConfigBuilder {
 
     /// Adds what a TOML file says, at most [`MAX_CONFIG_BYTES`](super::MAX_CONFIG_BYTES) long. Relative paths in it
     /// start at its directory. On Unix a file that its group or everybody can write is refused, and so are the files it
-    /// names as keys and revocations (S33). Every key, by example:
+    /// names as keys, certificates, documents and revocations (S33). Every key, by example:
     ///
     /// ```toml
     #[doc = include_str!("../../../docs/guard.toml")]

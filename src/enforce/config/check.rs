@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::encoding::{base64url, canonical_json};
 use crate::enforce::config::builder::{
-    EvidenceChoice, GuardConfigBuilder, MAX_API_KEYS, MaxLifetime, RevocationChoice,
+    DocumentChoice, EvidenceChoice, GuardConfigBuilder, MAX_API_KEYS, MaxLifetime, RevocationChoice,
 };
-use crate::enforce::config::{ApiKey, ApiKeys, ConfigProblem, GuardConfig, Inner};
+use crate::enforce::config::{ApiKey, ApiKeys, ConfigProblem, GuardConfig, Inner, network};
 use crate::evidence::{EvidenceLog, EvidenceMode};
 use crate::identity::badge::{BadgeVerifier, Profile};
 use crate::identity::did::Did;
@@ -25,6 +25,7 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
     }
     let policy = build_policy(&mut draft);
     let api_keys = build_api_keys(&mut draft);
+    network::discover(&mut draft);
     check_issuers(&mut draft);
     if let Some(policy) = &policy {
         check_reachable(&mut draft, policy, &api_keys);
@@ -32,6 +33,10 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
     check_audiences(&mut draft);
     let server_origin = check_server_origin(&mut draft);
     check_evidence(&mut draft, policy.as_ref());
+    // what leaves something behind comes last, so that a mistake elsewhere does not
+    if draft.problems.is_empty() {
+        network::open_revocations(&mut draft);
+    }
     let evidence = if draft.problems.is_empty() { open_evidence(&mut draft) } else { None };
     let digest = policy.as_ref().and_then(|policy| digest(&mut draft, policy, &api_keys));
     let (Some(policy), Some(evidence), Some(digest), true) = (policy, evidence, digest, draft.problems.is_empty())
@@ -42,6 +47,11 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
         inner: Arc::new(Inner {
             policy,
             verifier: build_verifier(&draft),
+            issuers: draft.issuers.iter().chain(&draft.additional_issuers).cloned().collect(),
+            revocations: match draft.revocations {
+                Some(RevocationChoice::Checked(revocations)) => Some(revocations),
+                Some(_) | None => None,
+            },
             evidence,
             clock: draft.clock,
             audiences: draft.audiences,
@@ -355,6 +365,9 @@ fn build_verifier(draft: &GuardConfigBuilder) -> BadgeVerifier {
     verifier = match &draft.revocations {
         Some(RevocationChoice::Checked(revocations)) => verifier.revocations(revocations.clone()),
         Some(RevocationChoice::Unchecked) => verifier.insecure_no_revocation(),
+        // no source: levels 2 and up are denied
+        #[cfg(feature = "registry")]
+        Some(RevocationChoice::Network(_)) => verifier,
         None => verifier,
     };
     verifier = match draft.max_lifetime {
@@ -362,7 +375,7 @@ fn build_verifier(draft: &GuardConfigBuilder) -> BadgeVerifier {
         Some(MaxLifetime::Unlimited) => verifier.insecure_no_max_lifetime(),
         None => verifier,
     };
-    if let Some(source) = &draft.did_documents {
+    if let Some(DocumentChoice::Source(source)) = &draft.did_documents {
         verifier = verifier.did_documents(Arc::clone(source));
     }
     if let Some(entries) = draft.signature_cache {
@@ -390,11 +403,15 @@ fn digest(draft: &mut GuardConfigBuilder, policy: &Policy, api_keys: &ApiKeys) -
         "own_dids": texts(&mut draft.own_dids.iter().map(Did::as_str)),
         "api_keys": texts(&mut api_keys.0.iter().map(|key| key.name.as_str())),
         "bearer_badges": draft.bearer_badges,
-        "revocation": match draft.revocations {
-            Some(RevocationChoice::Checked(_)) => "checked",
+        "revocation": match &draft.revocations {
+            Some(RevocationChoice::Checked(revocations)) => revocations.mode().as_str(),
+            #[cfg(feature = "registry")]
+            Some(RevocationChoice::Network(plan)) => plan.as_str(),
             Some(RevocationChoice::Unchecked) => "unchecked",
             None => "none",
         },
+        "did_documents": draft.did_documents.is_some(),
+        "network": draft.network.describe(),
         "max_lifetime": match draft.max_lifetime {
             Some(MaxLifetime::Limited(lifetime)) => json!(lifetime.as_secs_f64()),
             Some(MaxLifetime::Unlimited) => json!("unlimited"),

@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::{Table, Value};
 
 use crate::enforce::config::GuardConfigBuilder;
-use crate::enforce::config::builder::{EvidenceChoice, RevocationChoice};
+use crate::enforce::config::builder::{DocumentChoice, EvidenceChoice, RevocationChoice};
 use crate::evidence::EvidenceMode;
 use crate::identity::badge::{Profile, Revocations};
 use crate::identity::did::Did;
+use crate::identity::resolve::StaticDidDocuments;
 use crate::identity::trust_level::TrustLevel;
 use crate::identity::trust_store::Issuer;
 use crate::policy::{ConfigProblem, GuardedMethod, MAX_ADDITIONAL_ISSUERS, MethodAccess, ToolRequirement};
@@ -18,7 +20,7 @@ use crate::policy::{ConfigProblem, GuardedMethod, MAX_ADDITIONAL_ISSUERS, Method
 /// The largest configuration file in bytes: room for [`MAX_RULES`](crate::policy::MAX_RULES) rules of ordinary length.
 pub const MAX_CONFIG_BYTES: u64 = 2 * 1024 * 1024;
 
-const TOO_LONG: &str = "is longer than 2 MiB; a glob can stand for many rules";
+const TOO_LONG: &str = "is longer than 2 MiB";
 
 pub(super) fn read(mut builder: GuardConfigBuilder, path: &Path) -> GuardConfigBuilder {
     match read_file(path) {
@@ -32,6 +34,11 @@ pub(super) fn read(mut builder: GuardConfigBuilder, path: &Path) -> GuardConfigB
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_trusted(path)?).map_err(|_| "is not UTF-8".to_owned())
+}
+
+/// A file that says whom this process trusts, whole and unchanged by others.
+fn read_trusted(path: &Path) -> Result<Vec<u8>, String> {
     // a pipe would block in `open`, so look first; the handle is looked at again, since the name may change meanwhile
     check_file(&path.metadata().map_err(|error| error.to_string())?)?;
     let file = File::open(path).map_err(|error| error.to_string())?;
@@ -41,7 +48,7 @@ fn read_file(path: &Path) -> Result<String, String> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_CONFIG_BYTES {
         return Err(TOO_LONG.to_owned());
     }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+    Ok(bytes)
 }
 
 /// Refuses what is not a file, and on Unix what others than its owner can write: it says whom this process trusts (S33).
@@ -49,6 +56,10 @@ fn check_file(metadata: &std::fs::Metadata) -> Result<(), String> {
     if !metadata.is_file() {
         return Err("is not a regular file".to_owned());
     }
+    check_mode(metadata)
+}
+
+fn check_mode(metadata: &std::fs::Metadata) -> Result<(), String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -56,7 +67,23 @@ fn check_file(metadata: &std::fs::Metadata) -> Result<(), String> {
             return Err("can be written by its group or by everybody; run `chmod go-w` on it".to_owned());
         }
     }
+    let _ = metadata;
     Ok(())
+}
+
+/// DID documents name keys, so the directory and every file in it must be out of others' reach.
+fn load_documents(directory: &Path) -> Result<StaticDidDocuments, String> {
+    let metadata = directory.metadata().map_err(|error| error.to_string())?;
+    if !metadata.is_dir() {
+        return Err("is not a directory".to_owned());
+    }
+    check_mode(&metadata)?;
+    for entry in directory.read_dir().map_err(|error| error.to_string())? {
+        let entry = entry.map_err(|error| error.to_string())?;
+        let metadata = entry.path().metadata().map_err(|error| error.to_string())?;
+        check_mode(&metadata).map_err(|advice| format!("`{}` {advice}", entry.file_name().display()))?;
+    }
+    StaticDidDocuments::load(directory).map_err(|error| error.to_string())
 }
 
 pub(super) fn merge(mut builder: GuardConfigBuilder, text: &str, base: &Path) -> GuardConfigBuilder {
@@ -78,16 +105,44 @@ pub(super) fn merge(mut builder: GuardConfigBuilder, text: &str, base: &Path) ->
     }
 }
 
-struct Reader<'a> {
-    builder: GuardConfigBuilder,
+pub(super) struct Reader<'a> {
+    pub(super) builder: GuardConfigBuilder,
     base: &'a Path,
 }
 
 /// A table whose members are taken out one by one; what is left over at the end is unknown.
-struct Section {
+pub(super) struct Section {
     /// the key of the table itself, empty for the document
     key: String,
     members: Table,
+}
+
+/// How far an issuer's word counts, from its table.
+#[derive(Debug)]
+pub(super) struct IssuerLimits {
+    max_level: Option<TrustLevel>,
+    subjects: Option<Vec<String>>,
+    additional: bool,
+}
+
+impl IssuerLimits {
+    /// Registers `issuer` within these limits; `key` is that of its table.
+    pub(super) fn apply(self, mut issuer: Issuer, key: &str, builder: &mut GuardConfigBuilder) {
+        if let Some(level) = self.max_level {
+            issuer = issuer.max_level(level);
+        }
+        if let Some(subjects) = self.subjects {
+            issuer = match issuer.subjects(subjects) {
+                Ok(issuer) => issuer,
+                Err(error) => return builder.problem(format!("{key}.subjects"), error.to_string()),
+            };
+        }
+        if self.additional {
+            builder.additional_issuers.push(issuer);
+        } else {
+            builder.issuers.push(issuer);
+        }
+    }
 }
 
 impl Section {
@@ -150,58 +205,115 @@ impl Reader<'_> {
         if let Some(yes) = self.flag(root, "bearer_badges") {
             self.builder.bearer_badges = yes;
         }
-        if let Some(mut section) = self.section(root, "revocations") {
-            let file = self.text(&mut section, "file");
-            let none = self.flag(&mut section, "insecure_none");
-            match (file, none) {
-                (Some(file), None | Some(false)) => {
-                    let path = self.base.join(&file);
-                    // a list that comes later is fine, and until then levels 2 and up are denied
-                    if let Some(Err(advice)) = path.metadata().ok().map(|metadata| check_file(&metadata)) {
-                        self.builder.problem("revocations.file", format!("`{file}`: {advice}"));
-                    }
-                    self.builder.revocations = Some(RevocationChoice::Checked(Revocations::file(path)));
-                }
-                (None, Some(true)) => self.builder.revocations = Some(RevocationChoice::Unchecked),
-                (Some(_), Some(true)) | (None, Some(false) | None) => {
-                    self.builder.problem("revocations", "write either `file` or `insecure_none = true`");
-                }
+        self.revocations(root);
+        self.did_documents(root);
+        if let Some(section) = self.section(root, "network") {
+            self.network(section);
+        }
+    }
+
+    fn revocations(&mut self, root: &mut Section) {
+        let Some(mut section) = self.section(root, "revocations") else { return };
+        let mode = self.text(&mut section, "mode");
+        let file = self.text(&mut section, "file");
+        let cache = self.text(&mut section, "cache_dir");
+        let none = self.flag(&mut section, "insecure_none") == Some(true);
+        self.unknown(&section);
+        if let Some(file) = &file {
+            // a list that comes later is fine, and until then levels 2 and up are denied
+            if let Some(Err(advice)) = self.base.join(file).metadata().ok().map(|metadata| check_file(&metadata)) {
+                self.builder.problem("revocations.file", format!("`{file}`: {advice}"));
             }
-            self.unknown(&section);
+        }
+        let path = |name: Option<String>| name.map(|name| self.base.join(name));
+        let (file, cache) = (path(file), path(cache));
+        match (mode.as_deref(), file, cache) {
+            (None, None, None) if none => self.builder.revocations = Some(RevocationChoice::Unchecked),
+            _ if none => {
+                self.builder.problem("revocations", "`insecure_none = true` checks nothing; keep it alone, or remove it");
+            }
+            (None | Some("offline"), Some(file), None) => {
+                self.builder.revocations = Some(RevocationChoice::Checked(Revocations::file(file)));
+            }
+            (Some("offline"), None, _) => {
+                self.builder.problem("revocations.file", "is missing; write the path of the list");
+            }
+            (Some(mode @ ("online" | "synced" | "hybrid")), file, cache) => {
+                self.network_revocations(mode, file, cache);
+            }
+            (None | Some("offline"), _, Some(_)) => {
+                self.builder.problem("revocations.cache_dir", "is for lists that are fetched; write `mode = \"synced\"`");
+            }
+            (None, None, None) => {
+                self.builder.problem("revocations", "write a `mode`, a `file`, or `insecure_none = true`");
+            }
+            (Some(_), _, _) => {
+                self.builder.problem("revocations.mode", "write `synced`, `online`, `hybrid` or `offline`");
+            }
+        }
+    }
+
+    fn did_documents(&mut self, root: &mut Section) {
+        let Some(mut section) = self.section(root, "did_documents") else { return };
+        let directory = self.text(&mut section, "directory");
+        let resolve = self.flag(&mut section, "resolve").unwrap_or(false);
+        self.unknown(&section);
+        match (directory, resolve) {
+            (None, true) => self.resolve_documents(),
+            (Some(directory), false) => match load_documents(&self.base.join(&directory)) {
+                Ok(documents) => self.builder.did_documents = Some(DocumentChoice::Source(Arc::new(documents))),
+                Err(advice) => {
+                    self.builder.problem("did_documents.directory", format!("`{directory}`: {advice}"));
+                }
+            },
+            (Some(_), true) | (None, false) => {
+                self.builder.problem("did_documents", "write either `resolve = true` or `directory`");
+            }
         }
     }
 
     fn issuer(&mut self, section: &mut Section) {
         let origin = self.required_text(section, "origin", "write the issuer's https origin");
-        let file = self.required_text(section, "jwks_file", "write the path of its JWK set");
-        let level = self.level(section, "max_level");
-        let subjects = section.members.contains_key("subjects").then(|| self.texts(section, "subjects"));
-        let additional = self.flag(section, "additional").unwrap_or(false);
-        let (Some(origin), Some(file)) = (origin, file) else { return };
-        let path = self.base.join(&file);
+        let has_file = section.members.contains_key("jwks_file");
+        let file = self.text(section, "jwks_file");
+        let discover = self.flag(section, "discover").unwrap_or(false);
+        let limits = IssuerLimits {
+            max_level: self.level(section, "max_level"),
+            subjects: section.members.contains_key("subjects").then(|| self.texts(section, "subjects")),
+            additional: self.flag(section, "additional").unwrap_or(false),
+        };
+        match (has_file, discover) {
+            (true, true) => {
+                self.builder.problem(section.key.clone(), "write either `jwks_file` or `discover = true`, not both");
+            }
+            (false, false) => self.builder.problem(
+                section.key_of("jwks_file"),
+                "is missing; write the path of the issuer's JWK set, or `discover = true` to fetch it from there",
+            ),
+            (true, false) => {
+                if let (Some(origin), Some(file)) = (origin, file) {
+                    self.issuer_of_file(section, &origin, &file, limits);
+                }
+            }
+            (false, true) => {
+                if let Some(origin) = origin {
+                    self.discovered(section.key.clone(), origin, limits);
+                }
+            }
+        }
+    }
+
+    fn issuer_of_file(&mut self, section: &Section, origin: &str, file: &str, limits: IssuerLimits) {
+        let path = self.base.join(file);
         if let Err(advice) =
             path.metadata().map_err(|error| error.to_string()).and_then(|metadata| check_file(&metadata))
         {
             self.builder.problem(section.key_of("jwks_file"), format!("`{file}`: {advice}"));
             return;
         }
-        let mut issuer = match Issuer::jwks_file(&origin, &path) {
-            Ok(issuer) => issuer,
-            Err(error) => return self.builder.problem(section.key.clone(), error.to_string()),
-        };
-        if let Some(level) = level {
-            issuer = issuer.max_level(level);
-        }
-        if let Some(subjects) = subjects {
-            issuer = match issuer.subjects(subjects) {
-                Ok(issuer) => issuer,
-                Err(error) => return self.builder.problem(section.key_of("subjects"), error.to_string()),
-            };
-        }
-        if additional {
-            self.builder.additional_issuers.push(issuer);
-        } else {
-            self.builder.issuers.push(issuer);
+        match Issuer::jwks_file(origin, &path) {
+            Ok(issuer) => limits.apply(issuer, &section.key, &mut self.builder),
+            Err(error) => self.builder.problem(section.key.clone(), error.to_string()),
         }
     }
 
@@ -324,14 +436,14 @@ impl Reader<'_> {
         }
     }
 
-    fn unknown(&mut self, section: &Section) {
+    pub(super) fn unknown(&mut self, section: &Section) {
         for name in section.members.keys() {
             let key = section.key_of(name);
             self.builder.problem(key, "is not a key that is known here; remove it or correct its spelling");
         }
     }
 
-    fn text(&mut self, section: &mut Section, name: &str) -> Option<String> {
+    pub(super) fn text(&mut self, section: &mut Section, name: &str) -> Option<String> {
         let value = section.members.remove(name)?;
         value.as_str().map(str::to_owned).or_else(|| self.wrong(section, name, "a text in quotes", &value))
     }
@@ -356,6 +468,22 @@ impl Reader<'_> {
         }
         self.builder.problem(section.key_of(name), "write a trust level: 0, 1, 2, 3 or 4, without quotes");
         None
+    }
+
+    /// The items of a list, each with its key.
+    #[cfg(feature = "registry")]
+    pub(super) fn items(&mut self, section: &mut Section, name: &str) -> Vec<(String, Value)> {
+        let Some(value) = section.members.remove(name) else { return Vec::new() };
+        let Value::Array(items) = value else {
+            return self.wrong(section, name, "a list", &value).unwrap_or_default();
+        };
+        items.into_iter().enumerate().map(|(n, item)| (section.key_of(&format!("{name}[{n}]")), item)).collect()
+    }
+
+    /// The content of a file that this one names.
+    #[cfg(feature = "registry")]
+    pub(super) fn read_trusted(&self, file: &str) -> Result<Vec<u8>, String> {
+        read_trusted(&self.base.join(file))
     }
 
     fn texts(&mut self, section: &mut Section, name: &str) -> Vec<String> {

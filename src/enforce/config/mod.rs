@@ -4,6 +4,12 @@ mod builder;
 mod check;
 mod env;
 mod file;
+mod health;
+#[cfg(feature = "registry")]
+mod network;
+#[cfg(not(feature = "registry"))]
+#[path = "network_off.rs"]
+mod network;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,14 +19,16 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::clock::Clock;
 use crate::evidence::EvidenceLog;
-use crate::identity::badge::{BadgeVerifier, Profile};
+use crate::identity::badge::{BadgeVerifier, Profile, Revocations};
 use crate::identity::did::Did;
+use crate::identity::trust_store::Issuer;
 pub use crate::policy::ConfigProblem;
 use crate::policy::Policy;
 
 pub use builder::{GuardConfigBuilder, MAX_API_KEYS};
 pub use env::{LOG_LEVEL_VARIABLE, LogLevel, LogLevelError, SERVER_ORIGIN_VARIABLE, log_level_from_env};
 pub use file::MAX_CONFIG_BYTES;
+pub use health::{GuardHealth, MissingSource, SourceKind, SourceReport, WarmUpError};
 
 /// Every mistake in a configuration, at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +94,8 @@ pub struct GuardConfig {
 struct Inner {
     policy: Policy,
     verifier: BadgeVerifier,
+    issuers: Vec<Issuer>,
+    revocations: Option<Revocations>,
     evidence: EvidenceLog,
     clock: Arc<dyn Clock>,
     audiences: Vec<String>,
@@ -189,7 +199,8 @@ impl GuardConfig {
     }
 
     /// `sha256:` and the base64url digest of everything here that bears on a decision (S33): rules, trust, audiences,
-    /// profile, and the names of API keys. Each record of evidence carries it. How evidence itself is kept (its mode,
+    /// profile, the names of API keys, and of what is asked over the network where and how (not the keys and lists that
+    /// come from there, which change while the configuration does not). Each record of evidence carries it. How evidence itself is kept (its mode,
     /// outcomes, result hashes) is not part of it: that decides what is recorded, not who is let in.
     #[must_use]
     pub fn digest(&self) -> &str {

@@ -14,9 +14,9 @@ use crate::identity::trust_level::TrustLevel;
 use crate::identity::trust_store::Issuer;
 use crate::policy::{Caller, Decision, DenyReason, GuardedMethod, MethodAccess, ToolRequirement};
 
-const REGISTRY: &str = "https://registry.example.com";
-const AUDIENCE: &str = "https://files.example.com";
-const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+pub(super) const REGISTRY: &str = "https://registry.example.com";
+pub(super) const AUDIENCE: &str = "https://files.example.com";
+pub(super) const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 /// SHA-256 of `key` and of the empty text.
 const KEY_SHA256: &str = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
 const OTHER_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -27,7 +27,7 @@ fn issuer(origin: &str) -> Issuer {
 }
 
 /// A builder to which only rules are missing.
-fn complete() -> GuardConfigBuilder {
+pub(super) fn complete() -> GuardConfigBuilder {
     GuardConfig::builder()
         .audience(AUDIENCE)
         .trusted_issuer(issuer(REGISTRY))
@@ -35,11 +35,11 @@ fn complete() -> GuardConfigBuilder {
         .evidence(EvidenceLog::in_memory())
 }
 
-fn level(number: u8) -> ToolRequirement {
+pub(super) fn level(number: u8) -> ToolRequirement {
     ToolRequirement::min_trust(TrustLevel::try_from(number).unwrap())
 }
 
-fn keys(builder: GuardConfigBuilder) -> Vec<String> {
+pub(super) fn keys(builder: GuardConfigBuilder) -> Vec<String> {
     match builder.build() {
         Ok(_) => Vec::new(),
         Err(error) => error.problems().iter().map(|problem| problem.key.clone()).collect(),
@@ -391,7 +391,7 @@ fn s33_the_digest_covers_whatever_bears_on_a_decision() {
     }
 }
 
-fn write(directory: &Path, name: &str, text: &str, mode: u32) -> std::path::PathBuf {
+pub(super) fn write(directory: &Path, name: &str, text: &str, mode: u32) -> std::path::PathBuf {
     let path = directory.join(name);
     fs::write(&path, text).unwrap();
     #[cfg(unix)]
@@ -425,6 +425,29 @@ fn s33_a_file_that_others_can_write_is_refused() {
             "revoked, {mode:o}"
         );
         fs::remove_file(directory.path().join("keys.json")).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_of_documents_is_read_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let documents = directory.path().join("documents");
+    fs::create_dir(&documents).unwrap();
+    let build = || complete().toml("[did_documents]\ndirectory = \"documents\"", directory.path());
+    assert_eq!(keys(build()), [""; 0]);
+    write(&documents, "bad.json", "{}", 0o600);
+    assert_eq!(keys(build()), ["did_documents.directory"]);
+    fs::remove_file(documents.join("bad.json")).unwrap();
+    let digest = |builder: GuardConfigBuilder| builder.build().unwrap().digest().to_owned();
+    assert_ne!(digest(build()), digest(complete()), "s33");
+    #[cfg(unix)]
+    {
+        write(&documents, "note.txt", "", 0o666);
+        assert_eq!(keys(build()), ["did_documents.directory"], "s33: others can write a file");
+        fs::remove_file(documents.join("note.txt")).unwrap();
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&documents, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(keys(build()), ["did_documents.directory"], "s33: others can add a file");
     }
 }
 
@@ -482,6 +505,18 @@ fn every_mistake_in_the_file_form_is_named_by_its_key() {
         ("[[issuer]]\njwks_file = \"missing\"\norigin = \"https://b.example\"", vec!["issuer[0].jwks_file"]),
         ("[revocations]", vec!["revocations"]),
         ("[revocations]\nfile = \"a\"\ninsecure_none = true", vec!["revocations"]),
+        ("[revocations]\nmode = \"offline\"\nfile = \"a\"", vec![]),
+        ("[revocations]\nmode = \"offline\"", vec!["revocations.file"]),
+        ("[revocations]\nmode = \"sometimes\"", vec!["revocations.mode"]),
+        ("[revocations]\nmode = \"synced\"\ninsecure_none = true", vec!["revocations"]),
+        ("[revocations]\ncache_dir = \"a\"", vec!["revocations.cache_dir"]),
+        ("[revocations]\ncache_dir = \"a\"\nfile = \"b\"", vec!["revocations.cache_dir"]),
+        ("[did_documents]", vec!["did_documents"]),
+        ("[did_documents]\nresolve = true\ndirectory = \"a\"", vec!["did_documents"]),
+        ("[did_documents]\nresolve = \"yes\"", vec!["did_documents.resolve", "did_documents"]),
+        ("[did_documents]\ndirectory = \"missing\"", vec!["did_documents.directory"]),
+        ("[[issuer]]\norigin = \"https://b.example\"\ndiscover = false", vec!["issuer[0].jwks_file"]),
+        ("[[issuer]]\norigin = \"https://b.example\"\ndiscover = true\njwks_file = \"a\"", vec!["issuer[0]"]),
         ("[evidence]\nmode = \"bounded\"", vec!["evidence.dir"]),
         ("[evidence]\ndir = \"a\"\nmode = \"fast\"", vec!["evidence.mode"]),
         ("a = 1\n[b]\nc = 2", vec!["a", "b"]),
@@ -721,6 +756,15 @@ fn toml_like() -> impl proptest::strategy::Strategy<Value = String> {
             "dir",
             "mode",
             "file",
+            "discover",
+            "[network]",
+            "[did_documents]",
+            "resolve",
+            "ports",
+            "insecure_allow_networks",
+            "root_certificates",
+            "cache_dir",
+            "\"synced\"",
             "insecure_none",
             "anonymous",
             "issuers",

@@ -26,6 +26,17 @@ pub enum RevocationMode {
     Hybrid,
 }
 
+impl RevocationMode {
+    /// The spelling in configurations.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
 /// The sources of revocation and agent status, and their mode.
 #[derive(Clone, Debug)]
 pub struct Revocations {
@@ -65,6 +76,11 @@ impl Revocations {
     #[must_use]
     pub const fn mode(&self) -> RevocationMode {
         self.mode
+    }
+
+    /// The sources, in the order in which they are asked.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &dyn StatusSource> {
+        std::iter::once(&self.first).chain(&self.fallback).map(|source| &**source)
     }
 
     /// Refuses a revoked badge and, where silence denies, one of unknown status.

@@ -53,6 +53,12 @@ impl HttpOrigin {
         self.tls
     }
 
+    /// The port, also where it is the scheme's own.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether the host is this machine: `localhost`, 127.0.0.0/8 or `::1`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

@@ -230,7 +230,8 @@ impl Reader<'_> {
         match (mode.as_deref(), file, cache) {
             (None, None, None) if none => self.builder.revocations = Some(RevocationChoice::Unchecked),
             _ if none => {
-                self.builder.problem("revocations", "`insecure_none = true` checks nothing; keep it alone, or remove it");
+                self.builder
+                    .problem("revocations", "`insecure_none = true` checks nothing; keep it alone, or remove it");
             }
             (None | Some("offline"), Some(file), None) => {
                 self.builder.revocations = Some(RevocationChoice::Checked(Revocations::file(file)));
@@ -242,7 +243,8 @@ impl Reader<'_> {
                 self.network_revocations(mode, file, cache);
             }
             (None | Some("offline"), _, Some(_)) => {
-                self.builder.problem("revocations.cache_dir", "is for lists that are fetched; write `mode = \"synced\"`");
+                self.builder
+                    .problem("revocations.cache_dir", "is for lists that are fetched; write `mode = \"synced\"`");
             }
             (None, None, None) => {
                 self.builder.problem("revocations", "write a `mode`, a `file`, or `insecure_none = true`");

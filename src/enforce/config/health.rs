@@ -184,7 +184,11 @@ impl GuardConfig {
             let lists = self.inner.revocations.iter().flat_map(|revocations| revocations.sources());
             let keys = issuer.health().map(|health| (SourceKind::Keys, health));
             let lists = lists.filter_map(|list| Some((SourceKind::Revocations, list.health(issuer.origin())?)));
-            sources.extend(keys.into_iter().chain(lists).map(|(kind, health)| SourceReport { kind, issuer: name(), health }));
+            sources.extend(keys.into_iter().chain(lists).map(|(kind, health)| SourceReport {
+                kind,
+                issuer: name(),
+                health,
+            }));
         }
         GuardHealth { at: self.inner.clock.now_unix(), sources }
     }

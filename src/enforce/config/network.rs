@@ -100,7 +100,7 @@ impl NetworkTable {
             fetcher = fetcher.allow_port(*port);
         }
         for network in &self.networks {
-            fetcher = fetcher.insecure_allow_network(&network.to_string());
+            fetcher = fetcher.insecure_allow_network(network.to_string());
         }
         fetcher.build()
     }
@@ -117,7 +117,8 @@ pub(super) fn discover(draft: &mut GuardConfigBuilder) {
     }
     let by_code = draft.network.fetcher.is_some();
     if by_code && table.is_some() {
-        draft.problem("network", "the application brings its own fetcher, which this table would not change; remove it");
+        draft
+            .problem("network", "the application brings its own fetcher, which this table would not change; remove it");
     }
     let table = table.unwrap_or_default();
     draft.network.description = if by_code { json!("application") } else { table.describe() };
@@ -222,7 +223,9 @@ impl Reader<'_> {
     pub(super) fn network_revocations(&mut self, mode: &str, file: Option<PathBuf>, cache: Option<PathBuf>) {
         let unused = |reader: &mut Self, name: &str, given: bool| {
             if given {
-                reader.builder.problem(format!("revocations.{name}"), format!("mode `{mode}` does not use it; remove it"));
+                reader
+                    .builder
+                    .problem(format!("revocations.{name}"), format!("mode `{mode}` does not use it; remove it"));
             }
         };
         let plan = match mode {
@@ -265,18 +268,24 @@ impl Reader<'_> {
             }
         }
         for (key, value) in self.items(&mut section, "insecure_allow_networks") {
-            match value.as_str().and_then(|text| text.parse::<IpNet>().ok()) {
-                None => self.builder.problem(key, "write a network in quotes, such as `10.1.0.0/16`"),
+            match value.as_str().and_then(network) {
+                None => self
+                    .builder
+                    .problem(key, "write a network in quotes, such as `10.1.0.0/16`, without bits beyond its length"),
                 Some(network) if reaches_this_machine(&network) => {
                     let advice = "holds addresses of this machine or of its link, which no file can allow";
                     self.builder.problem(key, format!("`{network}` {advice}"));
                 }
-                Some(network) => _ = table.networks.insert(network.trunc()),
+                Some(network) => _ = table.networks.insert(network),
             }
         }
         self.unknown(&section);
         self.builder.network.table = Some(table);
     }
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().filter(|network: &IpNet| network.trunc() == *network)
 }
 
 fn reaches_this_machine(network: &IpNet) -> bool {
@@ -285,4 +294,4 @@ fn reaches_this_machine(network: &IpNet) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

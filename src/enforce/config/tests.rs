@@ -16,7 +16,8 @@ use crate::policy::{Caller, Decision, DenyReason, GuardedMethod, MethodAccess, T
 
 pub(super) const REGISTRY: &str = "https://registry.example.com";
 pub(super) const AUDIENCE: &str = "https://files.example.com";
-pub(super) const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+pub(super) const JWKS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 /// SHA-256 of `key` and of the empty text.
 const KEY_SHA256: &str = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
 const OTHER_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -369,7 +370,7 @@ fn s33_the_digest_covers_whatever_bears_on_a_decision() {
         ("custom method", base().allow_custom_method("x")),
         ("lifetime", base().max_lifetime(Duration::from_secs(60))),
         ("any lifetime", base().insecure_no_max_lifetime()),
-        ("revocation", base().revocations(crate::identity::badge::Revocations::file("revocations.json"))),
+        ("revocation", base().revocations(Revocations::file("revocations.json"))),
         ("seed", base().seed_semantics()),
     ];
     let mut seen = vec![want];
@@ -596,13 +597,37 @@ fn the_file_form_means_what_the_builder_means() {
     assert!(from_file.bearer_as_badge() && from_file.records_result_hashes() && !from_file.records_outcomes());
 }
 
-#[test]
-fn the_example_file_loads() {
+/// The example with the files that it names, in a directory of its own.
+fn example() -> (tempfile::TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = write(directory.path(), "guard.toml", include_str!("../../../docs/guard.toml"), 0o600);
-    for keys in ["registry.jwks.json", "partner.jwks.json"] {
-        write(directory.path(), keys, JWKS, 0o600);
-    }
+    write(directory.path(), "registry.jwks.json", JWKS, 0o600);
+    (directory, path)
+}
+
+#[cfg(not(feature = "registry"))]
+#[test]
+fn what_needs_the_network_is_a_mistake_in_a_build_without_it() {
+    let (directory, path) = example();
+    assert_eq!(
+        keys(GuardConfig::builder().file(path)),
+        [
+            "issuer[1].discover",
+            "revocations.mode",
+            "did_documents.resolve",
+            "network",
+            "tools.\"write_file\".issuers",
+            "revocations"
+        ]
+    );
+    assert!(!directory.path().join("evidence").exists());
+}
+
+#[cfg(feature = "registry")]
+#[test]
+fn the_example_file_loads() {
+    let (directory, path) = example();
+    write(directory.path(), "ca.pem", &super::network::tests::root_certificate(), 0o600);
     let config = GuardConfig::builder().file(path).build().unwrap();
     let reason = |tool| config.policy().evaluate(tool, Caller::ApiKey("build-bot"), None).reason;
     for (tool, want) in [

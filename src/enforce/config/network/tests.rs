@@ -1,6 +1,8 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+
 use super::*;
 use crate::enforce::config::GuardConfig;
 use crate::enforce::config::tests::{AUDIENCE, JWKS, REGISTRY, complete, keys, level, write};
@@ -8,8 +10,10 @@ use crate::evidence::EvidenceLog;
 use crate::identity::trust_level::TrustLevel;
 
 /// A self-signed certificate that trusts nobody anybody knows.
-fn root_certificate() -> String {
-    rcgen::generate_simple_self_signed(["registry.example.com".to_owned()]).unwrap().cert.pem()
+pub(in crate::enforce::config) fn root_certificate() -> String {
+    let made = rcgen::generate_simple_self_signed(["registry.example.com".to_owned()]).unwrap();
+    let text = base64::engine::general_purpose::STANDARD.encode(made.cert.der());
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
 /// A builder to which only trust is missing.
@@ -60,11 +64,12 @@ fn every_mistake_about_the_network_is_named_by_its_key() {
             vec!["network.ports[0]", "network.ports[1]", "network.ports[2]"],
         ),
         (
-            "[network]\ninsecure_allow_networks = [\"10.0.0.0\", \"10.0.0.0/33\", 10, \"10.1.0.0/16\"]".to_owned(),
+            "[network]\ninsecure_allow_networks = [\"10.0.0.0\", \"10.0.0.0/33\", 10, \"10.1.0.1/16\", \"10.1.0.0/16\"]".to_owned(),
             vec![
                 "network.insecure_allow_networks[0]",
                 "network.insecure_allow_networks[1]",
                 "network.insecure_allow_networks[2]",
+                "network.insecure_allow_networks[3]",
             ],
         ),
         ("[network]\nroot_certificates = \"missing.pem\"".to_owned(), vec!["network.root_certificates"]),
@@ -77,7 +82,8 @@ fn every_mistake_about_the_network_is_named_by_its_key() {
 
 #[test]
 fn mistakes_about_the_network_stand_beside_all_others() {
-    let text = "[[issuer]]\norigin = \"http://b.example\"\ndiscover = true\n[network]\nports = [0]\n[tools]\n\"[\" = {}";
+    let text =
+        "[[issuer]]\norigin = \"http://b.example\"\ndiscover = true\n[network]\nports = [0]\n[tools]\n\"[\" = {}";
     assert_eq!(
         keys(complete().server_origin("x").toml(text, Path::new(""))),
         ["network.ports[0]", "tools.\"[\"", "issuer[0].origin", "server_origin"]
@@ -87,7 +93,9 @@ fn mistakes_about_the_network_stand_beside_all_others() {
 /// Attack: a file on a production machine lets an issuer, a DID or a list point at this machine or its metadata service.
 #[test]
 fn s35_no_file_reaches_this_machine() {
-    for origin in ["https://127.0.0.1", "https://localhost", "https://[::1]", "http://127.0.0.1:8080", "http://localhost"] {
+    for origin in
+        ["https://127.0.0.1", "https://localhost", "https://[::1]", "http://127.0.0.1:8080", "http://localhost"]
+    {
         let text = format!("[[issuer]]\norigin = \"{origin}\"\ndiscover = true\n[network]\nports = [8080]");
         assert_eq!(keys(complete().toml(&text, Path::new(""))), ["issuer[0].origin"], "{origin}");
     }
@@ -183,7 +191,7 @@ fn a_discovered_issuer_of_a_file_is_that_of_code() {
         .fetcher(fetcher.clone())
         .trusted_issuer(limited)
         .additional_issuer(discover("https://partner.example.net"))
-        .revocations(Revocations::synced(Arc::new(list.build().unwrap()), live))
+        .revocations(Revocations::hybrid(Arc::new(list.build().unwrap()), live))
         .did_documents(Arc::new(DidWebDocuments::new(fetcher.clone())))
         .tool("read", level(2).trust_issuer("https://partner.example.net"))
         .build()
@@ -221,7 +229,6 @@ fn s33_the_digest_covers_what_is_asked_over_the_network_and_how() {
         ("other roots", with("[network]\nroot_certificates = \"other.pem\"")),
         ("online", with("[revocations]\nmode = \"online\"")),
         ("synced", with("[revocations]\nmode = \"synced\"")),
-        ("hybrid", with("[revocations]\nmode = \"hybrid\"")),
         ("offline", with("[revocations]\nfile = \"a\"")),
         ("documents", with("[did_documents]\nresolve = true")),
     ] {

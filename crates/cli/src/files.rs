@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
+use rmcp_guard::enforce::MAX_CONFIG_BYTES;
 use rmcp_guard::identity::key::{PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
@@ -37,6 +38,32 @@ pub(crate) fn read_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| about(file, &"is not UTF-8"))?;
     Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// The text of a file that says whom a guard trusts, and that nobody but its owner may therefore change (S33).
+pub(crate) fn read_trusted(file: &Path) -> Result<String, Failure> {
+    let read = || {
+        // A pipe would block when it is opened.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("is not a regular file"));
+        }
+        let open = File::open(file)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            if open.metadata()?.permissions().mode() & 0o022 != 0 {
+                let advice = "can be written by its group or by everybody; run `chmod go-w` on it";
+                return Err(io::Error::other(advice));
+            }
+        }
+        let mut text = String::new();
+        open.take(MAX_CONFIG_BYTES.saturating_add(1)).read_to_string(&mut text)?;
+        if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_CONFIG_BYTES {
+            return Err(io::Error::other("is longer than 2 MiB"));
+        }
+        Ok(text)
+    };
+    read().map_err(|error| about(file, &error))
 }
 
 /// The private key in a PKCS#8 PEM file.

@@ -7,6 +7,7 @@ mod ca;
 mod commands;
 mod exit;
 mod files;
+mod network;
 mod output;
 
 use std::process::ExitCode;
@@ -54,6 +55,15 @@ enum Command {
     /// Issue, verify or look at trust badges.
     #[command(subcommand)]
     Badge(commands::badge::BadgeCommand),
+    /// Edit whom a guard trusts, in its configuration file.
+    #[command(subcommand)]
+    Trust(commands::trust::TrustCommand),
+    /// Ask a policy for its decision, or for its weak spots.
+    #[command(subcommand)]
+    Policy(commands::policy::PolicyCommand),
+    /// Verify an MCP server.
+    #[command(subcommand)]
+    Server(commands::server::ServerCommand),
     /// Check configuration files.
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
@@ -77,6 +87,9 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Did(arguments) => arguments.run(output),
         Command::Jwks(issuer) => issuer.print_jwks(),
         Command::Badge(command) => command.run(output),
+        Command::Trust(command) => command.run(output),
+        Command::Policy(command) => command.run(output),
+        Command::Server(command) => command.run(output),
         Command::Config(command) => command.run(output),
         Command::Ca(command) => ca::run(command),
         Command::Completions(arguments) => arguments.run(&mut Cli::command()),

@@ -85,6 +85,15 @@ impl DidDocument {
         &self.did
     }
 
+    /// The keys that are of use, in the document's order: the method's full DID URL, its key, and whether the key counts
+    /// for authentication.
+    pub fn methods(&self) -> impl Iterator<Item = (String, &PublicKey, bool)> {
+        self.methods.iter().filter_map(|method| {
+            let key = method.key.as_ref()?;
+            Some((format!("{}#{}", self.did, method.fragment), key, method.authentication))
+        })
+    }
+
     /// The key of the verification method with the full DID URL `kid`.
     #[must_use]
     pub fn method(&self, kid: &str) -> Option<&PublicKey> {

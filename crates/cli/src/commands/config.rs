@@ -8,6 +8,7 @@ use rmcp_guard::evidence::EvidenceLog;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
+use crate::network::NetworkArgs;
 use crate::output::{Output, note};
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +57,9 @@ impl ConfigCommand {
 }
 
 /// The configuration in `file`, with evidence in memory: that of the real server stays untouched.
-pub(crate) fn load(file: &Path) -> Result<GuardConfig, Failure> {
+pub(crate) fn load(file: &Path, network: &NetworkArgs) -> Result<GuardConfig, Failure> {
+    // needed only where the network is opened further than a file can
+    let _ = network;
     build(file).map_err(|error| failure(file, &error))
 }
 

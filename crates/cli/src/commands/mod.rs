@@ -5,3 +5,6 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod did;
 pub(crate) mod keygen;
+pub(crate) mod policy;
+pub(crate) mod server;
+pub(crate) mod trust;

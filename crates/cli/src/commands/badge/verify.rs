@@ -1,24 +1,26 @@
 //! `badge verify`: the answer that a guard would give.
 
 use std::path::PathBuf;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use rmcp_guard::clock::{Clock as _, SystemClock};
-use rmcp_guard::identity::badge::{BadgeContext, BadgeVerifier, Revocations, VerifiedBadge};
-use rmcp_guard::identity::trust_store::Issuer;
+use rmcp_guard::identity::badge::{BadgeContext, BadgeVerifier, Profile, VerifiedBadge};
+use rmcp_guard::identity::remote::DidWebDocuments;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
 use crate::files;
-use crate::output::Output;
+use crate::network::{self, NetworkArgs, Revocation, TrustArgs};
+use crate::output::{Output, note};
 
 /// Verify a badge as a guard does, now.
 #[derive(Debug, Args)]
-#[command(after_help = "EXAMPLE:\n  rmcp-guard badge verify agent.badge --issuer https://ca.example.com \\\n    \
-    --jwks ca.jwks.json --audience https://files.example.com --revocations revocations.json")]
+#[command(after_help = "EXAMPLES:\n  rmcp-guard badge verify agent.badge --issuer https://ca.example.com \\\n    \
+    --audience https://files.example.com --online\n  \
+    rmcp-guard badge verify agent.badge --issuer https://ca.example.com --jwks ca.jwks.json \\\n    \
+    --audience https://files.example.com --revocations revocations.json --json")]
 pub(crate) struct Verify {
     /// The file with the badge.
     #[arg(default_value = "-")]
@@ -26,55 +28,47 @@ pub(crate) struct Verify {
     /// The https origin of the issuer that is trusted.
     #[arg(long, value_name = "ORIGIN")]
     issuer: String,
-    /// The issuer's JWK set.
-    #[arg(long, value_name = "FILE")]
-    jwks: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// The server that the badge has to be for, as its guard's `audiences` names it.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     audience: String,
-    /// The list of revoked badges; levels 2 to 4 need one.
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure_no_revocation")]
-    revocations: Option<PathBuf>,
-    /// Accept badges of every level without asking for their revocation.
-    #[arg(long)]
-    insecure_no_revocation: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 impl Verify {
     pub(super) fn run(&self, output: Output) -> Result<(), Failure> {
-        let issuer = Issuer::jwks_file(&self.issuer, &self.jwks)
-            .map_err(|error| Failure::from(error).about("--issuer, --jwks").with_exit(Exit::Input))?;
-        let mut builder = BadgeVerifier::builder().issuer(issuer).audience(&self.audience);
-        if let Some(file) = &self.revocations {
-            builder = builder.revocations(Revocations::file(file));
+        let mut builder =
+            BadgeVerifier::builder().issuer(self.trust.issuer(&self.issuer, &self.network)?).audience(&self.audience);
+        builder = match self.trust.revocation(&self.network)? {
+            Revocation::Ask(revocations) => builder.revocations(revocations),
+            Revocation::Waived => builder.insecure_no_revocation(),
+            Revocation::Unknown => builder,
+        };
+        if self.network.allows_loopback() {
+            builder = builder.profile(Profile::Dev);
         }
-        if self.insecure_no_revocation {
-            builder = builder.insecure_no_revocation();
-        }
-        let verifier = builder.build();
+        let documents = Arc::new(DidWebDocuments::new(self.network.fetcher()?));
+        let verifier = builder.did_documents(documents).build();
         let text = files::read_text(&self.file)?;
         let context = BadgeContext::at(SystemClock.now_unix());
-        // Files answer at once, so there is nothing to wait for.
-        let Poll::Ready(answer) =
-            pin!(verifier.verify(text.trim(), &context)).poll(&mut Context::from_waker(Waker::noop()))
-        else {
-            return Err(Failure::new("the badge's issuer could not be asked"));
-        };
-        match answer {
-            Err(error) => self.invalid(output, error.kind().code(), error.detail()),
+        match network::wait("asking the issuer", async { Ok(verifier.verify(text.trim(), &context).await) })? {
+            Err(error) => self.invalid(output, error.kind().code(), error.detail(), self.trust.exit_of(error.kind())),
             Ok(badge) if badge.bound_audience().is_none() => {
-                self.invalid(output, "BADGE_UNBOUND", "the badge is for nobody in particular, and guards refuse it")
+                let detail = "the badge is for nobody in particular, and guards refuse it";
+                self.invalid(output, "BADGE_UNBOUND", detail, Exit::Failed)
             }
             Ok(badge) => valid(output, &badge),
         }
     }
 
-    fn invalid(&self, output: Output, code: &str, detail: &str) -> Result<(), Failure> {
+    fn invalid(&self, output: Output, code: &str, detail: &str, exit: Exit) -> Result<(), Failure> {
         if output.is_json() {
             output.line(&json!({ "valid": false, "code": code, "detail": detail }), "")?;
-            return Err(Failure::answered());
+            return Err(Failure::answered().with_exit(exit));
         }
-        Err(files::about(&self.file, &format_args!("{code}: {detail}")).with_exit(Exit::Failed))
+        Err(files::about(&self.file, &format_args!("{code}: {detail}")).with_exit(exit))
     }
 }
 
@@ -91,5 +85,10 @@ fn valid(output: Output, badge: &VerifiedBadge) -> Result<(), Failure> {
         "ial": u8::from(badge.is_ial1()),
         "warnings": badge.warnings(),
     });
+    if !output.is_json() {
+        for warning in badge.warnings() {
+            note(format_args!("warning: {warning}"));
+        }
+    }
     output.line(&json, format_args!("valid: level {}, subject {}", badge.level(), badge.subject()))
 }

@@ -26,7 +26,7 @@ pub(crate) enum ConfigCommand {
 impl ConfigCommand {
     pub(crate) fn run(&self, output: Output) -> Result<(), Failure> {
         let Self::Check { file } = self;
-        let config = match build(file) {
+        let config = match GuardConfig::builder().file(file).evidence(EvidenceLog::in_memory()).build() {
             Ok(config) => config,
             Err(error) if output.is_json() => {
                 let problems = error.problems().iter();
@@ -56,15 +56,15 @@ impl ConfigCommand {
     }
 }
 
-/// The configuration in `file`, with evidence in memory: that of the real server stays untouched.
+/// The configuration in `file`. Its evidence stays in memory: that of the real server is none of this command's business.
+///
+/// With `--dangerous-loopback` its issuers may be on this machine, which a file alone cannot say.
 pub(crate) fn load(file: &Path, network: &NetworkArgs) -> Result<GuardConfig, Failure> {
-    // needed only where the network is opened further than a file can
-    let _ = network;
-    build(file).map_err(|error| failure(file, &error))
-}
-
-fn build(file: &Path) -> Result<GuardConfig, ConfigError> {
-    GuardConfig::builder().file(file).evidence(EvidenceLog::in_memory()).build()
+    let mut builder = GuardConfig::builder().file(file).evidence(EvidenceLog::in_memory());
+    if network.allows_loopback() {
+        builder = builder.fetcher(network.fetcher()?).dangerous_dev_profile();
+    }
+    builder.build().map_err(|error| failure(file, &error))
 }
 
 /// A line for each mistake of a configuration.

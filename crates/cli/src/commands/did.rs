@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use rmcp_guard::identity::did::Did;
 use rmcp_guard::identity::key::PublicKey;
+use rmcp_guard::identity::registry::{ServerDidForm, agent_did, server_did};
 use rmcp_guard::identity::remote::{DidResolveError, DidWebDocuments};
 use rmcp_guard::identity::server::HttpOrigin;
 use serde_json::{Value, json};
@@ -100,10 +101,17 @@ impl Web {
         let (scheme, rest) = self.host.split_once("://").unwrap_or(("https", &self.host));
         let authority = rest.split('/').next().unwrap_or_default();
         let origin = HttpOrigin::parse(&format!("{scheme}://{authority}")).map_err(|error| usage(error.into()))?;
+        let hosted = match (&self.agent, &self.server) {
+            (Some(id), _) => Some(agent_did(&origin, id)),
+            (None, Some(id)) => Some(server_did(&origin, id, ServerDidForm::Servers)),
+            (None, None) => None,
+        };
+        if let Some(hosted) = hosted {
+            return hosted.map_err(|error| usage(error.into()));
+        }
         let (_, authority) = origin.as_str().split_once("://").unwrap_or_default();
         let mut text = format!("did:web:{}", authority.replace(':', "%3A"));
-        let hosted = self.agent.iter().map(|id| ["agents", id]).chain(self.server.iter().map(|id| ["servers", id]));
-        for segment in hosted.flatten().chain(self.segments.iter().map(String::as_str)) {
+        for segment in &self.segments {
             // A colon would be another segment.
             if segment.contains(':') {
                 return Err(usage(Failure::new("a segment holds a colon")));

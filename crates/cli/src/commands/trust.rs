@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use rmcp_guard::identity::did::Did;
-use rmcp_guard::identity::jwks::JwkSet;
 use rmcp_guard::identity::server::HttpOrigin;
 use rmcp_guard::identity::trust_level::TrustLevel;
 use serde_json::{Value, json};
@@ -185,7 +184,7 @@ impl Add {
             }
         };
         let listed = set.as_ref().map(|set| keys::list(set)).unwrap_or_default();
-        let added = set.as_ref().map_or(Ok(()), |set: &JwkSet| keys::check_thumbprints(set, &self.thumbprint));
+        let added = set.as_ref().map_or(Ok(()), |set| keys::check_thumbprints(set, &self.thumbprint));
         let added = added.and_then(|()| file.add_issuer(&entry));
         if let (Err(_), Some(pinned)) = (&added, &self.keys.pin) {
             // It would be in the way of the next attempt.

@@ -1,6 +1,6 @@
 //! `badge issue`, `badge self-sign` and `jwks`: what the holder of a key can make.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -17,21 +17,22 @@ const fn v6(first: u16, second: u16, third: u16, length: u8) -> Ipv6Net {
 
 /// IPv4 that is not public.
 const SPECIAL_V4: &[Ipv4Net] = &[
-    v4(0, 0, 0, 0, 8),       // this network
-    v4(10, 0, 0, 0, 8),      // private
-    v4(100, 64, 0, 0, 10),   // shared by a carrier's customers
-    v4(127, 0, 0, 0, 8),     // loopback
-    v4(169, 254, 0, 0, 16),  // link local, with the clouds' metadata services
-    v4(172, 16, 0, 0, 12),   // private
-    v4(192, 0, 0, 0, 24),    // protocol assignments
-    v4(192, 0, 2, 0, 24),    // documentation
-    v4(192, 88, 99, 0, 24),  // 6to4 relays
-    v4(192, 168, 0, 0, 16),  // private
-    v4(198, 18, 0, 0, 15),   // benchmarks
-    v4(198, 51, 100, 0, 24), // documentation
-    v4(203, 0, 113, 0, 24),  // documentation
-    v4(224, 0, 0, 0, 4),     // multicast
-    v4(240, 0, 0, 0, 4),     // reserved, and broadcast
+    v4(0, 0, 0, 0, 8),        // this network
+    v4(10, 0, 0, 0, 8),       // private
+    v4(100, 64, 0, 0, 10),    // shared by a carrier's customers
+    v4(127, 0, 0, 0, 8),      // loopback
+    v4(168, 63, 129, 16, 32), // Azure's platform, which answers its own guests only
+    v4(169, 254, 0, 0, 16),   // link local, with the clouds' metadata services
+    v4(172, 16, 0, 0, 12),    // private
+    v4(192, 0, 0, 0, 24),     // protocol assignments
+    v4(192, 0, 2, 0, 24),     // documentation
+    v4(192, 88, 99, 0, 24),   // 6to4 relays
+    v4(192, 168, 0, 0, 16),   // private
+    v4(198, 18, 0, 0, 15),    // benchmarks
+    v4(198, 51, 100, 0, 24),  // documentation
+    v4(203, 0, 113, 0, 24),   // documentation
+    v4(224, 0, 0, 0, 4),      // multicast
+    v4(240, 0, 0, 0, 4),      // reserved, and broadcast
 ];
 
 /// The only block that IANA hands out for the public internet. Outside of it are `::`, `::1`, IPv4 in its mapped and
@@ -132,6 +133,7 @@ mod tests {
             ("10.0.0.0/8", Some("9.255.255.255"), Some("11.0.0.0")),
             ("100.64.0.0/10", Some("100.63.255.255"), Some("100.128.0.0")),
             ("127.0.0.0/8", Some("126.255.255.255"), Some("128.0.0.0")),
+            ("168.63.129.16/32", Some("168.63.129.15"), Some("168.63.129.17")),
             ("169.254.0.0/16", Some("169.253.255.255"), Some("169.255.0.0")),
             ("172.16.0.0/12", Some("172.15.255.255"), Some("172.32.0.0")),
             ("192.0.0.0/24", Some("191.255.255.255"), Some("192.0.1.0")),

@@ -13,7 +13,8 @@ use super::{FetchError, FetchErrorKind};
 pub const MAX_FETCH_URL_BYTES: usize = 2048;
 
 /// Names of the clouds' metadata services, which hand out credentials to whoever asks from inside.
-const METADATA_NAMES: &[&str] = &["metadata", "metadata.google.internal", "metadata.goog", "instance-data"];
+const METADATA_NAMES: &[&str] =
+    &["metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"];
 
 /// Endings of names that only a local network knows (RFC 6762, RFC 8375, ICANN's `internal`).
 const LOCAL_ENDINGS: &[&str] = &[".local", ".localdomain", ".internal", ".home.arpa", ".lan", ".intranet"];

@@ -450,6 +450,26 @@ async fn a_proxy_gets_the_name_and_nothing_goes_around_it() {
     assert!(requests[0].to_ascii_lowercase().contains("proxy-authorization: basic "), "{}", requests[0]);
 }
 
+/// Whoever sets the environment of this process does not get to see its requests: the tests above, run again with every
+/// proxy set to a port that nobody listens on.
+#[test]
+fn a_proxy_of_the_environment_is_not_asked() {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:9");
+    }
+    command.env_remove("no_proxy").env_remove("NO_PROXY").arg("--exact");
+    for test in [
+        "an_answer_arrives_and_the_request_says_no_more_than_it_must",
+        "a_certificate_is_for_the_name_in_time_and_of_a_trusted_authority",
+    ] {
+        command.arg(format!("identity::fetch::tests::{test}"));
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("2 passed"), "{text}");
+}
+
 #[test]
 fn a_mistake_in_the_settings_is_an_error_when_built() {
     use FetcherBuildError::{Network, Proxy, RootCertificate};

@@ -9,6 +9,7 @@ mod exit;
 mod files;
 mod network;
 mod output;
+mod registry;
 
 use std::process::ExitCode;
 
@@ -61,7 +62,7 @@ enum Command {
     /// Ask a policy for its decision, or for its weak spots.
     #[command(subcommand)]
     Policy(commands::policy::PolicyCommand),
-    /// Verify an MCP server.
+    /// Register an MCP server's identity, or verify it.
     #[command(subcommand)]
     Server(commands::server::ServerCommand),
     /// Check configuration files.

@@ -163,11 +163,17 @@ pub(crate) const fn exit_of_fetch(error: &FetchError) -> Exit {
 
 /// Runs what waits for others, with a spinner that says `what` where somebody watches.
 pub(crate) fn wait<T>(what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let spinner = spinner(what);
-    let outcome = runtime.block_on(work);
+    let outcome = block_on(work);
     spinner.finish_and_clear();
-    // A child process or a lookup that hangs is not waited for.
+    outcome
+}
+
+/// Runs what waits for others.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // A lookup that hangs is not waited for.
     runtime.shutdown_background();
     outcome
 }

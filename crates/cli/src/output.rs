@@ -51,6 +51,11 @@ pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&text)
 }
 
+/// One of several results over time: a JSON document on a line of its own.
+pub(crate) fn print_json_line(value: &Value) -> Result<(), Failure> {
+    print(&format!("{}\n", escape_json(&value.to_string())))
+}
+
 /// A note beside the result, on standard error.
 pub(crate) fn note(line: impl fmt::Display) {
     // Without a standard error there is nobody left to tell.

@@ -1,6 +1,7 @@
 //! `badge` and `jwks`: trust badges, signed, shown and verified.
 
 mod issue;
+mod keep;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub(crate) enum BadgeCommand {
     SelfSign(issue::SelfSign),
     Issue(Box<issue::Issue>),
     Verify(Box<verify::Verify>),
+    Keep(Box<keep::Keep>),
     /// Show what a badge claims, without verifying anything; always JSON.
     #[command(after_help = "EXAMPLE:\n  rmcp-guard badge inspect agent.badge")]
     Inspect {
@@ -37,6 +39,7 @@ impl BadgeCommand {
             Self::SelfSign(arguments) => arguments.run(output),
             Self::Issue(arguments) => arguments.run(output),
             Self::Verify(arguments) => arguments.run(output),
+            Self::Keep(arguments) => arguments.run(output),
             Self::Inspect { file } => inspect(output, &file),
         }
     }

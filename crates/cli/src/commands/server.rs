@@ -1,6 +1,7 @@
-//! `server`: an MCP server's identity, checked from outside.
+//! `server`: an MCP server's identity, registered, and checked from outside.
 
 mod checks;
+mod register;
 mod verify;
 
 use clap::Subcommand;
@@ -10,12 +11,14 @@ use crate::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
+    Register(Box<register::Register>),
     Verify(Box<verify::Verify>),
 }
 
 impl ServerCommand {
     pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
         match self {
+            Self::Register(arguments) => arguments.run(output),
             Self::Verify(arguments) => arguments.run(output),
         }
     }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::network::NetworkArgs;
-use crate::output::{Mark, Output, Text, note};
+use crate::output::{Output, Text, note};
 use file::{Entry, TrustFile};
 
 #[derive(Debug, Subcommand)]
@@ -218,6 +218,7 @@ fn list(output: Output, path: &Path) -> Result<(), Failure> {
     let file = TrustFile::open(path)?;
     let mut text = Text::default();
     let mut issuers = Vec::new();
+    let mut unreadable = Ok(());
     for entry in file.issuers() {
         let keys = entry.jwks_file.as_deref().map(|name| keys::read(&file.resolve(name)).map(|set| keys::list(&set)));
         text = text
@@ -243,18 +244,14 @@ fn list(output: Output, path: &Path) -> Result<(), Failure> {
             Some(Ok(keys)) => {
                 for key in &keys {
                     let kid = key.kid.as_deref().unwrap_or("without kid");
-                    text = text.check(
-                        Mark::Passed,
-                        &format!("{} ({})", key.thumbprint, rmcp_guard::evidence::escape_for_display(kid)),
-                        "",
-                    );
+                    text = text.field("  key", format_args!("{} ({kid})", key.thumbprint));
                 }
                 json["keys"] =
                     keys.into_iter().map(|key| json!({ "kid": key.kid, "thumbprint": key.thumbprint })).collect();
             }
             Some(Err(failure)) => {
                 json["keys"] = Value::Null;
-                failure.report();
+                unreadable = Err(failure);
             }
         }
         issuers.push(json);
@@ -266,5 +263,6 @@ fn list(output: Output, path: &Path) -> Result<(), Failure> {
     if issuers.is_empty() && holders.is_empty() && !output.is_json() {
         note("nobody is trusted");
     }
-    output.result(&json!({ "issuers": issuers, "self_signed": holders }), &text)
+    output.result(&json!({ "issuers": issuers, "self_signed": holders }), &text)?;
+    unreadable
 }

@@ -144,7 +144,7 @@ impl Target {
 }
 
 /// What a badge says about itself, for one of our own making.
-fn summary(token: &str) -> Value {
+pub(super) fn summary(token: &str) -> Value {
     let badge = UnverifiedBadge::parse(token).ok();
     let identity = badge.as_ref().map(UnverifiedBadge::identity);
     json!({

@@ -98,7 +98,7 @@ const NARROW_PREFIX_CHARS: usize = 3;
 
 impl Lint {
     pub(super) fn run(&self, output: Output) -> Result<(), Failure> {
-        let config = network::wait("", async { config::load(&self.config, &self.network) })?;
+        let config = network::block_on(async { config::load(&self.config, &self.network) })?;
         let table = read_table(&self.config)?;
         let tools = self.tools.as_deref().map(read_tools).transpose()?;
         let mut findings = Findings(Vec::new());

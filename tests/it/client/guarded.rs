@@ -45,7 +45,10 @@ pub(crate) fn guard() -> GuardLayer {
 
 /// Everything that a guarded server has around it; it answers to its public name and to the loopback address.
 pub(crate) fn app(identity: &ServerIdentity, guard: &GuardLayer) -> Router {
-    let identity = IdentityLayer::new(identity.clone());
+    app_with(IdentityLayer::new(identity.clone()), guard)
+}
+
+pub(crate) fn app_with(identity: IdentityLayer, guard: &GuardLayer) -> Router {
     let stack = ServiceBuilder::new().layer(identity.clone()).layer(guard.clone()).service(Probe::default());
     let sessions: Arc<LocalSessionManager> = Arc::default();
     let config = StreamableHttpServerConfig::default().with_allowed_hosts(["127.0.0.1", "files.example.test"]);

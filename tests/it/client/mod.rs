@@ -10,6 +10,8 @@ mod fixtures;
 mod guarded;
 mod http;
 mod impostors;
+#[cfg(all(feature = "registry", feature = "test-util"))]
+mod keeper;
 mod meta;
 mod repeated;
 mod stdio;

@@ -52,6 +52,13 @@ impl Failure {
         self
     }
 
+    /// With another line.
+    #[must_use]
+    pub(crate) fn and(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
     /// With what it was about in front of each line.
     #[must_use]
     pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rmcp_guard::identity::fetch::FetchErrorKind;
-use rmcp_guard::identity::registry::{ApiKey, RegistryClient, RegistryError, RegistryErrorKind};
+use rmcp_guard::identity::registry::{
+    API_KEY_VARIABLE, ApiKey, RegistrationError, RegistryClient, RegistryError, RegistryErrorKind,
+};
+use rmcp_guard::identity::server::Channel;
 
 use crate::exit::{Exit, Failure};
 use crate::files;
-use crate::network::NetworkArgs;
-
-/// The variable that holds an API key where no file is named.
-const API_KEY_VARIABLE: &str = "CAPISCIO_API_KEY";
+use crate::network::{self, NetworkArgs};
 
 /// Where the API key is. There is no option for the key itself: every process on a machine can read arguments.
 #[derive(Debug, Args)]
@@ -35,6 +35,11 @@ impl ApiKeyArgs {
 
     /// The client of the registry at `url`.
     pub(crate) fn client(&self, url: &str, network: &NetworkArgs) -> Result<RegistryClient, Failure> {
+        if let Ok(channel) = Channel::http(url)
+            && let Some(origin) = channel.origin()
+        {
+            network::check_origin(origin.as_str(), network)?;
+        }
         RegistryClient::new(url, self.read()?, network.fetcher()?).map_err(|error| failure(&error))
     }
 
@@ -55,6 +60,16 @@ pub(crate) fn failure(error: &RegistryError) -> Failure {
     lines.extend(error.server_message().map(|message| format!("the registry says: {message}")));
     lines.push(error.advice().to_owned());
     Failure::lines(lines).with_exit(exit_of(error.kind()))
+}
+
+/// [`failure`], for what sets up an identity.
+pub(crate) fn setup_failure(error: RegistrationError) -> Failure {
+    let advice = error.advice();
+    match error {
+        RegistrationError::Registry(error) => failure(&error),
+        RegistrationError::Keys(error) => Failure::from(error).and(advice).with_exit(Exit::Input),
+        error => Failure::from(error).and(advice),
+    }
 }
 
 const fn exit_of(kind: RegistryErrorKind) -> Exit {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod register;
+mod setup;
 mod verify;
 
 use clap::Subcommand;
@@ -12,6 +13,7 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
     Register(Box<register::Register>),
+    Setup(Box<setup::Setup>),
     Verify(Box<verify::Verify>),
 }
 
@@ -19,6 +21,7 @@ impl ServerCommand {
     pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
         match self {
             Self::Register(arguments) => arguments.run(output),
+            Self::Setup(arguments) => arguments.run(output),
             Self::Verify(arguments) => arguments.run(output),
         }
     }

@@ -1,63 +1,57 @@
 //! `badge keep`: a badge in a file that is always fresh, for programs that cannot renew one.
 
-mod renewer;
-
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rmcp_guard::clock::{Clock as _, SystemClock};
 use rmcp_guard::identity::did::Did;
 use rmcp_guard::identity::keeper::{BadgeKeeper, BadgeRenewer, RenewError, SelfSignedRenewer};
-use rmcp_guard::identity::registry::BadgeOptions;
+use rmcp_guard::identity::key::SigningKey;
+use rmcp_guard::identity::registry::{AgentBadgeRenewer, BadgeOptions, ServerBadgeRenewer, ServerDidForm, server_did};
 
 use super::issue::{Scope, summary};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::network::{self, NetworkArgs};
 use crate::output::{Output, note, print_json_line, time};
-use crate::registry::ApiKeyArgs;
-use renewer::{Order, RegistryRenewer};
+use crate::registry::{self, ApiKeyArgs};
 
 /// How often the keeper is asked how it is doing, for the notes on standard error.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keep a live badge in a file (mode 0600), replaced whole and before it expires, until the program is ended.
-///
-/// The badge comes from a registry by API key, from a registry by proof of the key (RFC-003, --key), or from the key
-/// itself (--self-signed).
 #[derive(Debug, Args)]
 #[command(
-    after_help = "EXAMPLES:\n  rmcp-guard badge keep --out agent.badge --registry https://registry.example.com \\\n    \
+    after_help = "EXAMPLES:\n  rmcp-guard badge keep --out agent.badge --key agent.pem --registry https://registry.example.com \\\n    \
     --did did:web:registry.example.com:agents:a1 --api-key-file api.key --audience https://files.example.com\n  \
-    rmcp-guard badge keep --out agent.badge --registry https://registry.example.com \\\n    \
-    --did did:web:registry.example.com:agents:a1 --key agent.pem --api-key-file api.key\n  \
-    rmcp-guard badge keep --out server.badge --registry https://registry.example.com --server-id s1\n  \
-    rmcp-guard badge keep --out agent.badge --self-signed --key agent.pem --once"
+    rmcp-guard badge keep --out server.badge --key server.pem --registry https://registry.example.com \\\n    \
+    --server-id s1 --api-key-file api.key\n  \
+    rmcp-guard badge keep --out agent.badge --key agent.pem --method self-signed --once"
 )]
 pub(crate) struct Keep {
     /// The file that holds the live badge.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The registry that issues the badges.
-    #[arg(long, value_name = "URL", required_unless_present = "self_signed")]
-    registry: Option<String>,
-    /// Sign badges of level 0 with the key itself.
-    #[arg(long, conflicts_with_all = ["registry", "did", "server_id", "api_key_file"], requires = "key")]
-    self_signed: bool,
-    /// The agent's DID.
-    #[arg(long, value_name = "DID", required_unless_present_any = ["self_signed", "server_id"])]
-    did: Option<Did>,
-    /// The server's id at the registry, for the badge of a server.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["did", "key", "audience", "lifetime"])]
-    server_id: Option<String>,
-    /// The agent's private key (PKCS#8 PEM, not encrypted).
+    /// The private key that the badges are for (PKCS#8 PEM, not encrypted).
     #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// The name of the key in the agent's DID document; of a did:key, the one it has.
-    #[arg(long, value_name = "KID", requires = "key")]
+    key: PathBuf,
+    /// How a badge is obtained. A server's are always by API key.
+    #[arg(long, value_enum, default_value_t = Method::Proof)]
+    method: Method,
+    /// The registry that issues the badges.
+    #[arg(long, value_name = "URL", required_if_eq_any([("method", "proof"), ("method", "api-key")]))]
+    registry: Option<String>,
+    /// The subject's DID; the did:key of the key unless given, for a server the one that the registry gives it.
+    #[arg(long, value_name = "DID")]
+    did: Option<Did>,
+    /// The id of a server at the registry, for a server's badge.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["kid", "audience", "method"])]
+    server_id: Option<String>,
+    /// The name of the key in the DID document; `<did>#key-1` unless given, of a did:key the one it has.
+    #[arg(long, value_name = "KID")]
     kid: Option<String>,
     /// The domain that the badge names.
     #[arg(long)]
@@ -71,6 +65,17 @@ pub(crate) struct Keep {
     once: bool,
     #[command(flatten)]
     network: NetworkArgs,
+}
+
+/// Where badges come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// From the registry, by proof that the agent holds its key (RFC-003, IAL-1).
+    Proof,
+    /// From the registry, by the account's API key (IAL-0).
+    ApiKey,
+    /// From the key itself, at level 0.
+    SelfSigned,
 }
 
 impl Keep {
@@ -90,43 +95,58 @@ impl Keep {
         })
     }
 
-    fn start(&self, renewer: Arc<dyn BadgeRenewer>) -> Result<BadgeKeeper, Failure> {
-        let mut builder = BadgeKeeper::builder(renewer);
-        if let Some(did) = &self.did {
-            builder = builder.subject(did.clone());
-        }
-        builder.start().map_err(|error| self.failure(&error))
+    fn start(&self, (renewer, subject): (Arc<dyn BadgeRenewer>, Did)) -> Result<BadgeKeeper, Failure> {
+        BadgeKeeper::builder(renewer).subject(subject).start().map_err(|error| self.failure(&error))
     }
 
-    fn renewer(&self) -> Result<Arc<dyn BadgeRenewer>, Failure> {
-        let key = self.key.as_deref().map(files::private_key).transpose()?.map(Arc::new);
-        let Some(registry) = &self.registry else {
-            let key = key.ok_or_else(|| Failure::new("a badge of its own takes --key").with_exit(Exit::Usage))?;
+    /// Where badges come from, and whose they must be.
+    fn renewer(&self) -> Result<(Arc<dyn BadgeRenewer>, Did), Failure> {
+        let key = Arc::new(files::private_key(&self.key)?);
+        let Some(registry) = self.registry.as_ref().filter(|_| self.method != Method::SelfSigned) else {
+            let subject = key.did();
             let renewer = SelfSignedRenewer::new(key).lifetime(self.scope.lifetime());
             let renewer = self.scope.audience.iter().fold(renewer, SelfSignedRenewer::audience);
-            return Ok(Arc::new(renewer));
+            return Ok((Arc::new(renewer), subject));
         };
+        match &self.server_id {
+            Some(id) => self.server_renewer(registry, id, &key),
+            None => self.agent_renewer(registry, key),
+        }
+    }
+
+    fn server_renewer(&self, url: &str, id: &str, key: &SigningKey) -> Result<(Arc<dyn BadgeRenewer>, Did), Failure> {
+        let client = self.api_key.client_with_key(url, &self.network)?;
+        let did = match &self.did {
+            Some(did) => did.clone(),
+            None => {
+                server_did(client.origin(), id, ServerDidForm::Servers).map_err(|error| registry::failure(&error))?
+            }
+        };
+        let mut renewer = ServerBadgeRenewer::new(client, id, did.clone(), key.public_key());
+        if let Some(domain) = &self.domain {
+            renewer = renewer.domain(domain);
+        }
+        Ok((Arc::new(renewer), did))
+    }
+
+    fn agent_renewer(&self, url: &str, key: Arc<SigningKey>) -> Result<(Arc<dyn BadgeRenewer>, Did), Failure> {
+        let did = self.did.clone().unwrap_or_else(|| key.did());
         let mut options = BadgeOptions::new().lifetime(self.scope.lifetime());
         options.domain.clone_from(&self.domain);
         options.audience.clone_from(&self.scope.audience);
-        let order = match (&self.server_id, &self.did, key) {
-            (Some(id), _, _) => Order::Server { id: id.clone(), domain: self.domain.clone() },
-            (None, Some(did), None) => Order::Agent { did: did.clone(), options },
-            (None, Some(did), Some(key)) => {
-                let kid = self.kid.clone().or_else(|| did.key_id()).ok_or_else(|| {
-                    let advice = "name the key in the DID document with --kid";
-                    Failure::new(advice).with_exit(Exit::Usage)
-                })?;
-                Order::Proof { did: did.clone(), key, kid, options, at_hand: self.out.clone() }
-            }
-            (None, None, _) => return Err(Failure::new("name --did or --server-id").with_exit(Exit::Usage)),
-        };
-        let client = match order {
-            // The badge at hand speaks where there is no API key.
-            Order::Proof { .. } => self.api_key.client(registry, &self.network)?,
-            Order::Server { .. } | Order::Agent { .. } => self.api_key.client_with_key(registry, &self.network)?,
-        };
-        Ok(Arc::new(RegistryRenewer::new(client, order)))
+        if self.method == Method::ApiKey {
+            let client = self.api_key.client_with_key(url, &self.network)?;
+            return Ok((Arc::new(AgentBadgeRenewer::by_account(client, did.clone(), key, options)), did));
+        }
+        let client = self.api_key.client(url, &self.network)?;
+        let kid = self.kid.clone().or_else(|| did.key_id()).unwrap_or_else(|| format!("{did}#key-1"));
+        let has_key = client.has_key();
+        let mut renewer = AgentBadgeRenewer::by_proof(client, did.clone(), key, kid, options);
+        // The last badge speaks where there is no API key.
+        if !has_key && self.out.exists() {
+            renewer = renewer.initial(files::read_text(&self.out)?.trim());
+        }
+        Ok((Arc::new(renewer), did))
     }
 
     /// Writes each new badge, until a signal comes or the file cannot be written.
@@ -179,19 +199,14 @@ impl Keep {
     }
 
     fn failure(&self, error: &RenewError) -> Failure {
-        let exit = match (&self.registry, error.is_permanent()) {
-            (None, true) => Exit::Usage,
-            (None, false) => Exit::Failed,
-            (Some(_), true) => Exit::Refused,
-            (Some(_), false) => Exit::Network,
+        let exit = match (self.method, error.is_permanent()) {
+            (Method::SelfSigned, true) => Exit::Usage,
+            (Method::SelfSigned, false) => Exit::Failed,
+            (_, true) => Exit::Refused,
+            (_, false) => Exit::Network,
         };
         Failure::new(error.to_string()).with_exit(exit)
     }
-}
-
-/// Whether the badge at hand can speak for its subject where there is no API key.
-fn badge_at_hand(file: &Path) -> Option<String> {
-    files::read_text(file).ok().map(|text| text.trim().to_owned())
 }
 
 /// Waits for the signal that ends the program.

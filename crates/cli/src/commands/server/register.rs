@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rmcp_guard::identity::did::Did;
-use rmcp_guard::identity::registry::{ServerDidForm, server_did};
 use serde_json::json;
 
 use crate::exit::Failure;
@@ -28,10 +27,10 @@ pub(crate) struct Register {
     /// The server's id there.
     #[arg(long, value_name = "ID", required_unless_present = "create", conflicts_with = "create")]
     server_id: Option<String>,
-    /// Create a server with this name; the registry chooses its id. It takes --did.
-    #[arg(long, value_name = "NAME", requires = "did")]
+    /// Create a server with this name; the registry chooses its id.
+    #[arg(long, value_name = "NAME")]
     create: Option<String>,
-    /// The server's DID; `did:web:<registry>:servers:<id>` unless given.
+    /// The server's DID; the did:key of its key unless given.
     #[arg(long, value_name = "DID")]
     did: Option<Did>,
     /// The server's key, private or public (PEM); only the public key is sent.
@@ -47,26 +46,14 @@ impl Register {
     pub(super) fn run(&self, output: Output) -> Result<(), Failure> {
         let key = files::any_key(&self.key)?;
         let client = self.api_key.client_with_key(&self.registry, &self.network)?;
-        let failure = |error| registry::failure(&error);
-        let (did, server) = match (&self.did, &self.server_id, &self.create) {
-            (Some(did), _, Some(name)) => {
-                let server = network::wait("registering", async {
-                    client.create_server(name, did, &key).await.map_err(failure)
-                })?;
-                (did.clone(), server)
-            }
-            (did, id, _) => {
-                let id = id.as_deref().unwrap_or_default();
-                let did = match did {
-                    Some(did) => did.clone(),
-                    None => server_did(client.origin(), id, ServerDidForm::Servers).map_err(failure)?,
-                };
-                let server = network::wait("registering", async {
-                    client.register_server(id, &did, &key).await.map_err(failure)
-                })?;
-                (did, server)
-            }
-        };
+        let did = self.did.clone().unwrap_or_else(|| Did::from_public_key(&key));
+        let server = network::wait("registering", async {
+            let server = match (&self.create, &self.server_id) {
+                (Some(name), _) => client.create_server(name, &did, &key).await,
+                (None, id) => client.register_server(id.as_deref().unwrap_or_default(), &did, &key).await,
+            };
+            server.map_err(|error| registry::failure(&error))
+        })?;
         let json = json!({
             "server_id": server.id,
             "did": did.as_str(),

@@ -162,6 +162,25 @@ async fn old_keys_count_while_the_issuer_is_down_and_not_for_ever() {
     assert_eq!(keys.health().failing_since, None);
 }
 
+/// A wall clock that jumps costs a fetch; it neither keeps a set for ever nor stops one from counting.
+#[tokio::test]
+async fn a_clock_that_jumps_costs_one_fetch() {
+    let (host, clock) = (Host::start().await, clock());
+    host.publish(&[&key(1, "a")]);
+    let keys = remote(&host, &clock);
+    keys.keys(Some("a")).await.unwrap();
+    clock.advance(SECOND * 1_000_000);
+    for _ in 0..3 {
+        keys.keys(Some("a")).await.unwrap();
+    }
+    assert_eq!(host.hits(JWKS), 2);
+    // The set is from the future now; the schedule goes by the monotonic clock.
+    clock.set(TEST_NOW);
+    assert!(keys.keys(Some("a")).now_or_never().unwrap().is_ok());
+    let next = keys.health().next_attempt.unwrap();
+    assert!(next <= TEST_NOW.saturating_add(JWKS_LIFETIME), "{next}");
+}
+
 /// An issuer that is down from the start lets nobody in, is not asked to death, and counts as soon as it is back.
 #[tokio::test]
 async fn an_issuer_that_never_answered_lets_nobody_in() {
@@ -207,23 +226,25 @@ async fn what_is_no_key_set_replaces_none() {
 /// The issuer publishes a new key while badges of both keys are on their way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rollover_fails_no_call_in_flight() {
-    let (host, clock) = (Host::start().await, clock());
-    let (old, new) = (key(1, "old"), key(2, "new"));
-    host.publish(&[&old]);
-    let verifier = trusting(issuer(&host.origin(), remote(&host, &clock))).build();
-    let badges = [badge(&host.origin(), &old), badge(&host.origin(), &new)];
-    verify(&verifier, &badges[0]).await.unwrap();
+    for _ in 0..10 {
+        let (host, clock) = (Host::start().await, clock());
+        let (old, new) = (key(1, "old"), key(2, "new"));
+        host.publish(&[&old]);
+        let verifier = trusting(issuer(&host.origin(), remote(&host, &clock))).build();
+        let badges = [badge(&host.origin(), &old), badge(&host.origin(), &new)];
+        verify(&verifier, &badges[0]).await.unwrap();
 
-    host.publish(&[&old, &new]);
-    let calls: Vec<_> = (0..64)
-        .map(|call| {
-            let (verifier, badge) = (verifier.clone(), badges[call % 2].clone());
-            tokio::spawn(async move { verify(&verifier, &badge).await })
-        })
-        .collect();
-    let failed = join_all(calls).await.into_iter().filter(|outcome| *outcome.as_ref().unwrap() != Ok(())).count();
-    assert_eq!(failed, 0);
-    assert_eq!(host.hits(JWKS), 2, "one for the first call, one for the new key");
+        host.publish(&[&old, &new]);
+        let calls: Vec<_> = (0..64)
+            .map(|call| {
+                let (verifier, badge) = (verifier.clone(), badges[call % 2].clone());
+                tokio::spawn(async move { verify(&verifier, &badge).await })
+            })
+            .collect();
+        let failed = join_all(calls).await.into_iter().filter(|outcome| *outcome.as_ref().unwrap() != Ok(())).count();
+        assert_eq!(failed, 0);
+        assert_eq!(host.hits(JWKS), 2, "one for the first call, one for the new key");
+    }
 }
 
 /// The reference issuer writes no `kid`, so only the signature shows that the key is new.

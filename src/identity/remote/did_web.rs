@@ -28,6 +28,9 @@ pub const MAX_DID_DOCUMENT_FETCHES: usize = 64;
 
 const MEDIA: &[&str] = &["application/json", "application/did+json", "application/did+ld+json"];
 
+/// Outside of a runtime, or in one that ended.
+const NO_RUNTIME: DidResolveError = DidResolveError::Fetch(FetchError::new(FetchErrorKind::Connect));
+
 /// A DID has no document that counts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -135,23 +138,25 @@ impl Inner {
     }
 
     async fn fetched(self: &Arc<Self>, did: &Did) -> Outcome {
-        let outcome = match self.begin(did)? {
-            Some(landing) => landing.outcome().await,
-            None => None,
-        };
-        // No runtime, or one that ended.
-        outcome.unwrap_or(Err(DidResolveError::Fetch(FetchError::new(FetchErrorKind::Connect))))
+        match self.begin(did) {
+            Ok(landing) => landing.outcome().await.unwrap_or(Err(NO_RUNTIME)),
+            Err(outcome) => outcome,
+        }
     }
 
-    /// Joins the fetch of this DID's document or starts one; `None` outside of a runtime.
-    fn begin(self: &Arc<Self>, did: &Did) -> Result<Option<Landing<Outcome>>, DidResolveError> {
+    /// Joins the fetch of this DID's document or starts one; the outcome where there is nothing to wait for.
+    fn begin(self: &Arc<Self>, did: &Did) -> Result<Landing<Outcome>, Outcome> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.retain(|_, flight| flight.is_under_way());
         if let Some(flight) = flights.get(did) {
-            return Ok(Some(flight.landing()));
+            return Ok(flight.landing());
+        }
+        // The fetch may have ended since we looked: what it brought is known before it counts as ended.
+        if let Some(outcome) = self.at_hand(did) {
+            return Err(outcome);
         }
         if flights.len() >= MAX_DID_DOCUMENT_FETCHES {
-            return Err(DidResolveError::Fetch(FetchError::new(FetchErrorKind::Busy)));
+            return Err(Err(DidResolveError::Fetch(FetchError::new(FetchErrorKind::Busy))));
         }
         let (settings, owner, wanted) = (self.settings.clone(), Arc::downgrade(self), did.clone());
         let started = Flight::start(async move {
@@ -160,16 +165,17 @@ impl Inner {
             if let Err(error) = &outcome {
                 tracing::debug!(did = %wanted, error = error as &dyn std::error::Error, "no DID document");
             }
-            if let Some(inner) = owner.upgrade() {
+            // Too many fetches of ours say nothing about the host.
+            let busy = matches!(&outcome, Err(DidResolveError::Fetch(error)) if error.kind() == FetchErrorKind::Busy);
+            if let Some(inner) = owner.upgrade().filter(|_| !busy) {
                 inner.known.insert(wanted, Arc::new(Known { outcome: outcome.clone(), asked }));
             }
             outcome
         });
-        Ok(started.map(|flight| {
-            let landing = flight.landing();
-            flights.insert(did.clone(), flight);
-            landing
-        }))
+        let flight = started.ok_or(Err(NO_RUNTIME))?;
+        let landing = flight.landing();
+        flights.insert(did.clone(), flight);
+        Ok(landing)
     }
 }
 

@@ -256,15 +256,25 @@ impl Inner {
 
     /// The answer that needs no waiting, if there is one. Starts nothing.
     fn at_hand(&self, wanted: Wanted<'_>) -> Option<Result<Arc<JwkSet>, ResolveError>> {
+        self.fresh(wanted).map(Ok).or_else(|| self.settled(wanted))
+    }
+
+    /// The hot path: no lock, no allocation.
+    fn fresh(&self, wanted: Wanted<'_>) -> Option<Arc<JwkSet>> {
         let held = self.held.load();
-        let fresh = held.as_ref().filter(|held| self.is_fresh(held));
-        if let Some(fresh) = fresh
-            && fresh.answers(wanted)
-        {
-            return Some(Ok(Arc::clone(&fresh.keys)));
-        }
+        let held = held.as_ref().filter(|held| self.is_fresh(held) && held.answers(wanted));
+        held.map(|held| Arc::clone(&held.keys))
+    }
+
+    /// What is settled without another fetch although the set is old, or lacks what is wanted.
+    fn settled(&self, wanted: Wanted<'_>) -> Option<Result<Arc<JwkSet>, ResolveError>> {
         let state = self.lock();
-        if fresh.is_some() {
+        // A fetch may have ended since we looked: sets are replaced under the lock, before their fetch counts as ended.
+        if let Some(fresh) = self.fresh(wanted) {
+            return Some(Ok(fresh));
+        }
+        let held = self.held.load();
+        if held.as_ref().is_some_and(|held| self.is_fresh(held)) {
             // Not "the signature is wrong": the key may be newer than our set.
             let refused = !state.is_under_way() && state.cools_down(self.clock());
             return refused.then_some(Err(UNAVAILABLE));
@@ -288,7 +298,7 @@ impl Inner {
                 return answer;
             }
         }
-        let outcome = match self.begin() {
+        let outcome = match self.begin(wanted) {
             Some(landing) => landing.outcome().await,
             None => None,
         };
@@ -304,10 +314,14 @@ impl Inner {
         self.lock().landing()
     }
 
-    /// Joins the fetch under way or starts one, as far as the budgets allow; `None` otherwise.
-    fn begin(self: &Arc<Self>) -> Option<Landing<Outcome>> {
+    /// Joins the fetch under way or starts one, as far as the budgets allow; `None` otherwise, and where an earlier one
+    /// has just brought what is wanted.
+    fn begin(self: &Arc<Self>, wanted: Wanted<'_>) -> Option<Landing<Outcome>> {
         let mut state = self.lock();
         self.keep_schedule(&mut state);
+        if self.fresh(wanted).is_some() {
+            return None;
+        }
         if let Some(landing) = state.landing() {
             return Some(landing);
         }
@@ -381,6 +395,16 @@ impl Inner {
         }
     }
 
+    /// Joins the fetch under way or starts one, if it is time; otherwise how long that is away.
+    fn refresh_if_due(self: &Arc<Self>) -> Result<Landing<Outcome>, Duration> {
+        let mut state = self.lock();
+        let wait = self.until_due(&state);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        state.landing().or_else(|| self.start(&mut state, Cause::Schedule)).ok_or(wait)
+    }
+
     /// How long until the schedule has to fetch.
     fn until_due(&self, state: &State) -> Duration {
         if let Some(retry) = &state.retry {
@@ -410,17 +434,15 @@ impl Inner {
 /// Fetches whenever the set is due, until the source is dropped.
 async fn run_schedule(source: Weak<Inner>) {
     loop {
-        let Some(inner) = source.upgrade() else { return };
-        let wait = inner.until_due(&inner.lock());
-        let landing = if wait.is_zero() { inner.refresh() } else { None };
-        drop(inner);
-        let settled = match landing {
-            Some(landing) => landing.outcome().await.is_some(),
-            None => false,
+        let Some(due) = source.upgrade().map(|inner| inner.refresh_if_due()) else { return };
+        let wait = match due {
+            Ok(landing) => match landing.outcome().await {
+                Some(_) => continue,
+                None => Duration::ZERO,
+            },
+            Err(wait) => wait,
         };
-        if !settled {
-            // At least a moment, also where a fetch ended without an outcome.
-            tokio::time::sleep(wait.max(Duration::from_millis(50))).await;
-        }
+        // At least a moment, also where a fetch ended without an outcome.
+        tokio::time::sleep(wait.max(Duration::from_millis(50))).await;
     }
 }

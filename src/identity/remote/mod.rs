@@ -9,6 +9,21 @@
 //! cache rules (`Cache-Control`, `Expires`) count for nothing: an issuer must not decide for how long a verifier lives
 //! without news, nor make it ask more often.
 //!
+//! ```
+//! use rmcp_guard::identity::fetch::Fetcher;
+//! use rmcp_guard::identity::remote::DidWebDocuments;
+//! use rmcp_guard::identity::trust_store::{Issuer, IssuerError};
+//!
+//! let fetcher = Fetcher::new()?;
+//! let issuer = Issuer::discover("https://registry.example.com", fetcher.clone())?;
+//! assert!(issuer.health().is_some_and(|health| health.last_success.is_none()), "nothing was fetched yet");
+//! // nobody's word counts over plain http
+//! assert!(matches!(Issuer::discover("http://registry.example.com", fetcher.clone()), Err(IssuerError::Origin)));
+//! let documents = DidWebDocuments::new(fetcher);
+//! # drop(documents);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Deployment: background work runs on the tokio runtime of the caller that first asked, and ends with the last clone of
 //! the source. Outside of a runtime a source answers what it holds, and an error otherwise; it never panics.
 

@@ -4,6 +4,7 @@
 //! it has to fetch. Static sources live here; the network versions implement the same traits.
 
 mod fixed;
+mod revocation_page;
 
 use std::fmt;
 use std::future::Future;
@@ -16,10 +17,14 @@ use crate::identity::did::{Did, DidDocument};
 use crate::identity::health::SourceHealth;
 use crate::identity::jwks::JwkSet;
 
+#[cfg(feature = "registry")]
+pub(in crate::identity) use fixed::is_fresh;
 pub use fixed::{
     MAX_DID_DOCUMENTS, MAX_REVOCATION_FILE_BYTES, REVOCATION_MAX_STALENESS, RevocationFile, StaticDidDocuments,
     StaticDidDocumentsError, StatusList,
 };
+#[cfg(feature = "registry")]
+pub(in crate::identity) use revocation_page::RevocationPage;
 
 /// An answer that is either here or has to be fetched.
 #[must_use = "an answer does nothing unless awaited"]

@@ -28,16 +28,29 @@
 //! the source. Outside of a runtime a source answers what it holds, and an error otherwise; it never panics.
 
 mod did_web;
+mod escape;
 mod flight;
 mod keys;
 mod moment;
 mod online_status;
+mod revocation_cache;
+mod revocation_list;
 mod revocation_sync;
+mod revoked_set;
 
 pub use did_web::{
     DID_DOCUMENT_FAILURE_LIFETIME, DID_DOCUMENT_LIFETIME, DidResolveError, DidWebDocuments, MAX_CACHED_DID_DOCUMENTS,
     MAX_DID_DOCUMENT_FETCHES,
 };
+pub use escape::MAX_ID_BYTES;
 pub use keys::{JWKS_LIFETIME, JWKS_MAX_STALE, RemoteKeys, UNKNOWN_KEY_COOLDOWN};
-pub use online_status::OnlineStatus;
-pub use revocation_sync::{RevocationSync, RevocationSyncBuilder, RevocationSyncError};
+pub use online_status::{
+    DEFAULT_STATUS_LIFETIME, MAX_STATUS_ANSWERS, MAX_STATUS_BYTES, MAX_STATUS_LIFETIME, MAX_STATUS_QUESTIONS,
+    OnlineStatus,
+};
+pub use revocation_list::{
+    MAX_CURSOR_BYTES, MAX_ISSUER_CLOCK_DIFFERENCE, MAX_REVOCATION_PAGE_BYTES, REVOCATION_PAGE_ENTRIES,
+};
+pub use revocation_sync::{
+    DEFAULT_MAX_REVOCATIONS, DEFAULT_SYNC_INTERVAL, RevocationSync, RevocationSyncBuilder, RevocationSyncError,
+};

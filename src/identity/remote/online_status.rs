@@ -1,49 +1,432 @@
 //! Revocation and agent status, asked of the issuer one by one.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
 use crate::clock::UnixSeconds;
+use crate::encoding::parse_unique_json;
+use crate::identity::background::Background;
 use crate::identity::did::Did;
-use crate::identity::fetch::Fetcher;
+use crate::identity::fetch::{FetchErrorKind, Fetcher};
+use crate::identity::remote::escape;
 use crate::identity::resolve::{AgentStatus, MaybeReady, RevocationStatus, StatusSource};
+use crate::identity::server::HttpOrigin;
+
+/// How long a good answer counts unless told otherwise.
+pub const DEFAULT_STATUS_LIFETIME: Duration = Duration::from_secs(10);
+
+/// The longest that a good answer can be made to count.
+pub const MAX_STATUS_LIFETIME: Duration = Duration::from_secs(300);
+
+/// Answers that are remembered, some 120 bytes each; what was not asked for longest is forgotten first.
+pub const MAX_STATUS_ANSWERS: usize = 65_536;
+
+/// Questions under way at one time; further ones are answered "unknown".
+pub const MAX_STATUS_QUESTIONS: usize = 1024;
+
+/// The longest answer. A real one has a few hundred bytes.
+pub const MAX_STATUS_BYTES: usize = 16 * 1024;
+
+/// Issuers whose failures are counted. They come from a configuration; a question for one more is not asked.
+const MAX_ISSUERS: usize = 1024;
+
+/// How long a failed question is not asked again.
+const FAILURE_MEMORY: Duration = Duration::from_secs(1);
+
+/// So many failures in a row open an issuer's circuit, for a second that doubles with each further one.
+const FAILURES_TO_OPEN: u32 = 3;
+const MAX_OPEN: Duration = Duration::from_secs(30);
+
+const JSON: &[&str] = &["application/json"];
 
 /// Asks the issuer about each badge and each subject, and remembers the answers for a moment. Clones share them.
-#[derive(Clone, Debug)]
-pub struct OnlineStatus {
+///
+/// | question | asked at |
+/// |---|---|
+/// | badge | `{iss}/v1/badges/{jti}/status` |
+/// | subject `did:web:..:agents:<id>` | `{iss}/v1/agents/{id}/status` |
+/// | subject `did:web:..:servers:<id>` | `{iss}/v1/servers/{id}/status` |
+/// | any other subject | `{iss}/v1/agents/{did}/status` |
+///
+/// An answer counts when it is a JSON object that names what was asked about. Whatever else arrives, or does not, is
+/// "unknown", never "revoked". Equal questions share one request. A good answer counts for its lifetime, and is asked
+/// for anew in the background after half of it, so that callers who keep calling never wait. "Revoked" is for good and
+/// is not asked again; "disabled" is, and stands until there is another answer.
+///
+/// A failed question is not asked again for a second. After three failures in a row an issuer is left alone for a
+/// second, then two, up to 30 s; meanwhile no call waits for it, and one at a time tries it again.
+#[derive(Clone)]
+pub struct OnlineStatus(Arc<Inner>);
+
+struct Inner {
     fetcher: Fetcher,
+    lifetime: Duration,
+    answers: Cache<Key, Answer>,
+    under_way: Mutex<HashMap<Key, UnderWay>>,
+    circuits: Mutex<HashMap<String, Circuit>>,
+}
+
+/// SHA-256 of kind, issuer and id: no two questions share an answer.
+type Key = [u8; 32];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Good,
+    /// Revoked or disabled.
+    Bad,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Answer {
+    /// The last standing, and when it was asked for.
+    known: Option<(Standing, UnixSeconds)>,
+    failed_at: Option<UnixSeconds>,
+}
+
+/// A request that others may wait for. It ends with us.
+struct UnderWay {
+    done: watch::Receiver<bool>,
+    _request: Option<Background>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Circuit {
+    failures: u32,
+    open_until: Option<UnixSeconds>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Badge,
+    Subject,
+}
+
+/// One question, in its own words so that it can go on without the call that asked.
+#[derive(Debug)]
+struct Question {
+    key: Key,
+    kind: Kind,
+    issuer: String,
+    url: String,
+    /// What the answer has to name.
+    id: String,
+    did: Option<String>,
+    /// The issuer may have an agent of its own under the same id: then the answer has to name the DID.
+    needs_did: bool,
+}
+
+enum Known {
+    Answer(Standing),
+    /// Nothing that counts, and asking is not the time.
+    Silence,
+    Ask,
 }
 
 impl OnlineStatus {
     /// A source without answers yet.
     #[must_use]
     pub fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher }
+        Self::with(fetcher, DEFAULT_STATUS_LIFETIME)
     }
 
-    /// How long a good answer counts; 10 s by default, at most 300 s.
+    /// How long a good answer counts; [`DEFAULT_STATUS_LIFETIME`] unless set, at most [`MAX_STATUS_LIFETIME`]. A badge
+    /// that is revoked passes that much longer. Starts without answers.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
-        let _ = (lifetime, &self.fetcher);
-        self
+        Self::with(self.0.fetcher.clone(), lifetime.min(MAX_STATUS_LIFETIME))
+    }
+
+    fn with(fetcher: Fetcher, lifetime: Duration) -> Self {
+        let answers = Cache::new(MAX_STATUS_ANSWERS);
+        let (under_way, circuits) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { fetcher, lifetime, answers, under_way, circuits }))
+    }
+
+    fn ask<'a, T: Send + 'a>(
+        &'a self,
+        kind: Kind,
+        issuer: &'a str,
+        id: &'a str,
+        now: UnixSeconds,
+        question: impl FnOnce(Key) -> Option<Question>,
+        status: fn(Option<Standing>) -> T,
+    ) -> MaybeReady<'a, T> {
+        let key = key(kind, issuer, id);
+        let known = self.0.known(&key, kind, issuer, now);
+        if let Known::Silence = known {
+            return MaybeReady::ready(status(self.0.last_bad(&key)));
+        }
+        let answered = match known {
+            Known::Answer(standing) if !self.0.is_due(&key, issuer, now) => {
+                return MaybeReady::ready(status(Some(standing)));
+            }
+            Known::Answer(standing) => Some(standing),
+            Known::Ask | Known::Silence => None,
+        };
+        let done = question(key).and_then(|question| self.start(question, now));
+        match (answered, done) {
+            (Some(standing), _) => MaybeReady::ready(status(Some(standing))),
+            (None, None) => MaybeReady::ready(status(self.0.last_bad(&key))),
+            (None, Some(mut done)) => MaybeReady::Wait(Box::pin(async move {
+                // A request that ends without an answer closes the channel.
+                let _ = done.wait_for(|done| *done).await;
+                status(match self.0.known(&key, kind, issuer, now) {
+                    Known::Answer(standing) => Some(standing),
+                    Known::Silence | Known::Ask => self.0.last_bad(&key),
+                })
+            })),
+        }
+    }
+
+    /// The request for `question`, which may be one that is under way; `None` when it cannot be made now.
+    fn start(&self, question: Question, now: UnixSeconds) -> Option<watch::Receiver<bool>> {
+        let mut under_way = lock(&self.0.under_way);
+        // A closed channel is that of a request whose runtime has ended.
+        if let Some(request) = under_way.get(&question.key).filter(|request| request.done.has_changed().is_ok()) {
+            return Some(request.done.clone());
+        }
+        if under_way.len() >= MAX_STATUS_QUESTIONS || !self.0.may_try(&question.issuer, now) {
+            return None;
+        }
+        let (sender, done) = watch::channel(false);
+        let (key, inner, fetcher) = (question.key, Arc::downgrade(&self.0), self.0.fetcher.clone());
+        let request = Background::start(run(inner, fetcher, question, now, sender))?;
+        under_way.insert(key, UnderWay { done: done.clone(), _request: Some(request) });
+        Some(done)
     }
 }
 
-impl StatusSource for OnlineStatus {
-    fn badge_status<'a>(
-        &'a self,
-        _issuer: &'a str,
-        _jti: &'a str,
-        _now: UnixSeconds,
-    ) -> MaybeReady<'a, RevocationStatus> {
-        MaybeReady::ready(RevocationStatus::Unknown)
+/// Makes the request and keeps its outcome. It holds no owner: dropping the last source ends it.
+async fn run(inner: Weak<Inner>, fetcher: Fetcher, question: Question, now: UnixSeconds, done: watch::Sender<bool>) {
+    let began = Instant::now();
+    let outcome = question.fetch(&fetcher).await;
+    let Some(inner) = inner.upgrade() else { return };
+    // An answer is as old as its question; a failure begins when it is known.
+    inner.note(&question, outcome, now, now.saturating_add(began.elapsed()));
+    // Answer first, then the news of it, then room for the next request.
+    done.send_replace(true);
+    lock(&inner.under_way).remove(&question.key);
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// The issuer works, and knows nothing of what was asked.
+    NotKnown,
+    /// The issuer does not work.
+    Issuer,
+    /// We did not ask.
+    Ours,
+}
+
+impl Question {
+    fn badge(key: Key, issuer: &str, jti: &str) -> Option<Self> {
+        let origin = HttpOrigin::parse(issuer).ok()?;
+        let url = format!("{}/v1/badges/{}/status", origin.as_str(), escape::segment(jti)?);
+        let (issuer, id) = (issuer.to_owned(), jti.to_owned());
+        Some(Self { key, kind: Kind::Badge, issuer, url, id, did: None, needs_did: false })
     }
 
-    fn agent_status<'a>(
-        &'a self,
-        _issuer: &'a str,
-        _subject: &'a Did,
-        _now: UnixSeconds,
-    ) -> MaybeReady<'a, AgentStatus> {
-        MaybeReady::ready(AgentStatus::Unknown)
+    fn subject(key: Key, issuer: &str, subject: &Did) -> Option<Self> {
+        let origin = HttpOrigin::parse(issuer).ok()?;
+        let did = subject.as_str();
+        // The id that ends the DID and has no escapes: what has another form is asked for by its full name.
+        let plain = |id: &&str| did.strip_suffix(id).is_some_and(|rest| rest.ends_with(':')) && !id.contains('%');
+        let web = subject.web();
+        let (folder, id) = match web.map(|web| (web.agent_id().filter(plain), web.server_id().filter(plain))) {
+            Some((Some(agent), _)) => ("agents", agent),
+            Some((_, Some(server))) => ("servers", server),
+            Some((None, None)) | None => ("agents", did),
+        };
+        let host = |authority: &str| authority.rsplit_once("://").map(|(_, host)| host.replace(':', "%3A"));
+        let own = host(origin.as_str());
+        let own = own.is_some_and(|own| did.strip_prefix("did:web:").is_some_and(|rest| rest.split(':').next() == Some(&own)));
+        Some(Self {
+            key,
+            kind: Kind::Subject,
+            issuer: issuer.to_owned(),
+            url: format!("{}/v1/{folder}/{}/status", origin.as_str(), escape::segment(id)?),
+            id: id.to_owned(),
+            did: Some(did.to_owned()),
+            needs_did: !own && id != did,
+        })
+    }
+
+    async fn fetch(&self, fetcher: &Fetcher) -> Result<Standing, Failure> {
+        match fetcher.get(&self.url, JSON, MAX_STATUS_BYTES).await {
+            Ok(body) => self.standing(&body).ok_or(Failure::Issuer),
+            Err(error) => Err(match error.kind() {
+                FetchErrorKind::Status(status) if status != 429 && (400..500).contains(&status) => Failure::NotKnown,
+                FetchErrorKind::Busy => Failure::Ours,
+                _ => Failure::Issuer,
+            }),
+        }
+    }
+
+    /// What an answer says, if it is one to this question.
+    fn standing(&self, body: &[u8]) -> Option<Standing> {
+        let answer = parse_unique_json(body).ok()?;
+        if answer.get("error").is_some_and(|error| !error.is_null()) {
+            return None;
+        }
+        match self.kind {
+            Kind::Badge => {
+                let named = answer.get("jti")?.as_str()? == self.id;
+                let revoked = answer.get("revoked")?.as_bool()?;
+                named.then_some(if revoked { Standing::Bad } else { Standing::Good })
+            }
+            Kind::Subject => {
+                let (id, did) = (answer.get("id"), answer.get("did"));
+                let is = |named: &Value, text: Option<&str>| text.is_some() && named.as_str() == text;
+                let wrong_id = id.is_some_and(|named| !is(named, Some(&self.id)) && !is(named, self.did.as_deref()));
+                let wrong_did = did.is_some_and(|named| !is(named, self.did.as_deref()));
+                let names_did = did.is_some() || id.is_some_and(|named| is(named, self.did.as_deref()));
+                if wrong_id || wrong_did || (id.is_none() && did.is_none()) || (self.needs_did && !names_did) {
+                    return None;
+                }
+                let status = answer.get("status")?.as_str()?;
+                Some(if status == "active" { Standing::Good } else { Standing::Bad })
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn known(&self, key: &Key, kind: Kind, issuer: &str, now: UnixSeconds) -> Known {
+        let answer = self.answers.get(key).unwrap_or_default();
+        match answer.known {
+            Some((Standing::Bad, _)) if kind == Kind::Badge => return Known::Answer(Standing::Bad),
+            Some((standing, at)) if is_young(at, now, self.lifetime) => return Known::Answer(standing),
+            _ => {}
+        }
+        let failed = answer.failed_at.is_some_and(|at| is_young(at, now, FAILURE_MEMORY));
+        if failed || self.is_open(issuer, now) { Known::Silence } else { Known::Ask }
+    }
+
+    /// Whether a good answer is past half of its life, and may be asked for anew.
+    fn is_due(&self, key: &Key, issuer: &str, now: UnixSeconds) -> bool {
+        let Some(answer) = self.answers.get(key) else { return false };
+        let failed = answer.failed_at.is_some_and(|at| is_young(at, now, FAILURE_MEMORY));
+        let half = self.lifetime / 2;
+        let old = answer.known.is_some_and(|(standing, at)| standing == Standing::Good && now >= at.saturating_add(half));
+        old && !failed && !self.is_open(issuer, now)
+    }
+
+    /// What stands when the issuer is silent: nobody becomes active again because the issuer cannot be reached.
+    fn last_bad(&self, key: &Key) -> Option<Standing> {
+        let (standing, _) = self.answers.get(key)?.known?;
+        (standing == Standing::Bad).then_some(standing)
+    }
+
+    fn note(
+        &self,
+        question: &Question,
+        outcome: Result<Standing, Failure>,
+        asked_at: UnixSeconds,
+        ended_at: UnixSeconds,
+    ) {
+        let mut answer = self.answers.get(&question.key).unwrap_or_default();
+        match outcome {
+            Ok(standing) => (answer.known, answer.failed_at) = (Some((standing, asked_at)), None),
+            Err(_) => answer.failed_at = Some(ended_at),
+        }
+        self.answers.insert(question.key, answer);
+        let mut circuits = lock(&self.circuits);
+        let Some(circuit) = circuits.get_mut(&question.issuer) else { return };
+        match outcome {
+            Ok(_) | Err(Failure::NotKnown) => *circuit = Circuit::default(),
+            Err(Failure::Ours) => {}
+            Err(Failure::Issuer) => {
+                circuit.failures = circuit.failures.saturating_add(1);
+                circuit.open_until = circuit.open_time().map(|open| ended_at.saturating_add(open));
+                if circuit.failures == FAILURES_TO_OPEN {
+                    tracing::warn!(issuer = %question.issuer, "the issuer does not say what its badges are worth");
+                }
+            }
+        }
+    }
+
+    /// Whether `issuer` is left alone at `now`.
+    fn is_open(&self, issuer: &str, now: UnixSeconds) -> bool {
+        lock(&self.circuits).get(issuer).is_some_and(|circuit| circuit.is_open(now))
+    }
+
+    /// Whether `issuer` may be asked. When its circuit has just ended, only the one that asks here may, for a while.
+    fn may_try(&self, issuer: &str, now: UnixSeconds) -> bool {
+        let mut circuits = lock(&self.circuits);
+        if !circuits.contains_key(issuer) && circuits.len() >= MAX_ISSUERS {
+            return false;
+        }
+        let circuit = circuits.entry(issuer.to_owned()).or_default();
+        if circuit.is_open(now) {
+            return false;
+        }
+        circuit.open_until = circuit.open_time().map(|open| now.saturating_add(open));
+        true
+    }
+}
+
+impl Circuit {
+    /// A time that lies further ahead than any that was set is from before a jump of the clock.
+    fn is_open(&self, now: UnixSeconds) -> bool {
+        self.open_until.is_some_and(|until| now < until && until <= now.saturating_add(MAX_OPEN))
+    }
+
+    fn open_time(&self) -> Option<Duration> {
+        let beyond = self.failures.checked_sub(FAILURES_TO_OPEN)?;
+        Some(Duration::from_secs(1_u64 << beyond.min(5)).min(MAX_OPEN))
+    }
+}
+
+/// Asked for at most `limit` ago. A call that read the clock a second earlier may see a later time.
+fn is_young(at: UnixSeconds, now: UnixSeconds, limit: Duration) -> bool {
+    at <= now.saturating_add(Duration::from_secs(1)) && now <= at.saturating_add(limit)
+}
+
+fn key(kind: Kind, issuer: &str, id: &str) -> Key {
+    let kind = match kind {
+        Kind::Badge => b'b',
+        Kind::Subject => b's',
+    };
+    let length = u64::try_from(issuer.len()).unwrap_or(u64::MAX).to_be_bytes();
+    Sha256::new().chain_update([kind]).chain_update(length).chain_update(issuer).chain_update(id).finalize().into()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change under a lock is one insertion, removal or assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl StatusSource for OnlineStatus {
+    fn badge_status<'a>(&'a self, issuer: &'a str, jti: &'a str, now: UnixSeconds) -> MaybeReady<'a, RevocationStatus> {
+        let question = |key| Question::badge(key, issuer, jti);
+        self.ask(Kind::Badge, issuer, jti, now, question, |standing| match standing {
+            Some(Standing::Good) => RevocationStatus::Good,
+            Some(Standing::Bad) => RevocationStatus::Revoked,
+            None => RevocationStatus::Unknown,
+        })
+    }
+
+    fn agent_status<'a>(&'a self, issuer: &'a str, subject: &'a Did, now: UnixSeconds) -> MaybeReady<'a, AgentStatus> {
+        let question = |key| Question::subject(key, issuer, subject);
+        self.ask(Kind::Subject, issuer, subject.as_str(), now, question, |standing| match standing {
+            Some(Standing::Good) => AgentStatus::Active,
+            Some(Standing::Bad) => AgentStatus::Disabled,
+            None => AgentStatus::Unknown,
+        })
+    }
+}
+
+impl fmt::Debug for OnlineStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnlineStatus").field("lifetime", &self.0.lifetime).finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use crate::encoding::parse_unique_json;
 use crate::identity::badge::CLOCK_SKEW;
 use crate::identity::did::{Did, DidDocument, DidDocumentError, MAX_DID_DOCUMENT_BYTES};
 use crate::identity::files::{read_all, read_bounded};
+use crate::identity::resolve::revocation_page::RevocationPage;
 use crate::identity::resolve::{
     AgentStatus, DidDocumentSource, MaybeReady, ResolveError, RevocationStatus, StatusSource,
 };
@@ -201,7 +202,7 @@ impl StatusSource for StatusList {
 }
 
 /// Not older than allowed, and not from the future either: a list dated ahead would never become stale.
-fn is_fresh(synced_at: UnixSeconds, now: UnixSeconds) -> bool {
+pub(in crate::identity) fn is_fresh(synced_at: UnixSeconds, now: UnixSeconds) -> bool {
     synced_at.saturating_add(REVOCATION_MAX_STALENESS) >= now && synced_at <= now.saturating_add(CLOCK_SKEW)
 }
 
@@ -328,40 +329,10 @@ impl Stamp {
     }
 }
 
+/// The registry's answer has the same form, and its other pages would be missing without a trace.
 fn parse_list(bytes: &[u8]) -> Option<RevocationList> {
-    let file = parse_unique_json(bytes).ok()?;
-    let synced_at = parse_rfc3339(file.get("syncedAt")?.as_str()?)?;
-    // The registry's answer has the same form, and its other pages would be missing without a trace.
-    if file.get("nextCursor").is_some_and(|cursor| !cursor.is_null() && cursor != "") {
-        return None;
-    }
-    // An empty Go slice is written as `null`; a member that is not there may be one that is misspelt.
-    let entries = file.get("revocations")?;
-    let entries = if entries.is_null() { &[] } else { entries.as_array()?.as_slice() };
-    // One entry without a `jti` means that a revocation may be missing: the whole is no list.
-    let revoked = entries.iter().map(|entry| Some(entry.get("jti")?.as_str()?.to_owned())).collect::<Option<_>>()?;
-    Some(RevocationList { synced_at, revoked })
-}
-
-/// RFC 3339 with any offset, as Go writes local times. `humantime` reads UTC only.
-fn parse_rfc3339(text: &str) -> Option<UnixSeconds> {
-    let utc = |text: &str| humantime::parse_rfc3339(text).ok().map(UnixSeconds::from);
-    if text.ends_with('Z') {
-        return utc(text);
-    }
-    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let two_digits = |part: &str, below: u64| {
-        let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-        part.parse::<u64>().ok().filter(|number| digits && *number < below)
-    };
-    let seconds = two_digits(hours, 24)?.checked_mul(60)?.checked_add(two_digits(minutes, 60)?)?.checked_mul(60)?;
-    let (local, offset_by) = (utc(&format!("{local}Z"))?, Duration::from_secs(seconds));
-    match offset.as_bytes().first()? {
-        b'+' => Some(local.saturating_sub(offset_by)),
-        b'-' => Some(local.saturating_add(offset_by)),
-        _ => None,
-    }
+    let page = RevocationPage::parse(bytes).filter(|page| page.next_cursor().is_none())?;
+    Some(RevocationList { synced_at: page.synced_at, revoked: page.ids().map(str::to_owned).collect() })
 }
 
 #[cfg(test)]

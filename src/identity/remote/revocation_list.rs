@@ -1,0 +1,397 @@
+//! The copy of one issuer's list: reading it page by page, and how old it is.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use crate::clock::{Clock, UnixSeconds};
+use crate::identity::fetch::{FetchError, FetchErrorKind, FetchRequest, Fetcher};
+use crate::identity::health::SourceHealth;
+use crate::identity::remote::escape;
+use crate::identity::remote::revocation_cache::{CacheFile, Mark};
+use crate::identity::remote::revocation_sync::RevocationSyncError;
+use crate::identity::remote::revoked_set::RevokedSet;
+use crate::identity::resolve::{REVOCATION_MAX_STALENESS, RevocationPage, RevocationStatus, is_fresh};
+
+/// Revocations that are asked for in one page.
+pub const REVOCATION_PAGE_ENTRIES: usize = 1000;
+
+/// The largest page: 4 KiB for each entry that was asked for.
+pub const MAX_REVOCATION_PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest cursor that is sent back.
+pub const MAX_CURSOR_BYTES: usize = 1024;
+
+/// How far an issuer's clock may be from ours; its list does not count beyond. See [`RevocationSync`] for the reason.
+///
+/// [`RevocationSync`]: crate::identity::remote::RevocationSync
+pub const MAX_ISSUER_CLOCK_DIFFERENCE: Duration = Duration::from_secs(15 * 60);
+
+/// An incremental read begins this long before the last one ended, by the issuer's clock: revocations that were being
+/// written then, and a clock that was put back.
+const OVERLAP: Duration = Duration::from_secs(10 * 60);
+
+/// An issuer's clock that went back by more than this makes the next read one from the beginning.
+const MAX_STEP_BACK: Duration = Duration::from_secs(5 * 60);
+
+/// A list is read from its beginning this often, in case an entry was dated back.
+const FULL_READ_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest that reading all pages may take.
+const MAX_SYNC: Duration = Duration::from_secs(15 * 60);
+
+/// The longest that a question waits for a list to be brought up to date.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Between two syncs, however many questions ask for one.
+const MIN_GAP: Duration = Duration::from_secs(1);
+
+const JSON: &[&str] = &["application/json"];
+
+/// No list was ever complete.
+const NEVER: i64 = i64::MIN;
+
+#[derive(Debug)]
+pub(super) struct RevocationList {
+    /// Without a path, and without a slash at the end.
+    base_url: String,
+    fetcher: Fetcher,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    max_entries: usize,
+    set: RevokedSet,
+    entries: AtomicUsize,
+    /// Written after the entries that it speaks for, and read before them.
+    synced_at: AtomicI64,
+    state: Mutex<State>,
+    /// One sync at a time.
+    syncing: tokio::sync::Mutex<()>,
+    /// A question wants a sync before the next one is due.
+    wanted: Notify,
+    /// Counts the syncs that have ended.
+    ended: watch::Sender<u64>,
+    cache: Option<Mutex<CacheFile>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    mark: Option<Mark>,
+    /// Entries that the cache does not have yet.
+    unsaved: Vec<u64>,
+    failures: u32,
+    failing_since: Option<UnixSeconds>,
+    last_error: Option<&'static str>,
+    retry_after: Option<Duration>,
+    next_attempt: Option<UnixSeconds>,
+    cache_failing: bool,
+}
+
+/// What a list is made from.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) base_url: String,
+    pub(super) fetcher: Fetcher,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) interval: Duration,
+    pub(super) max_entries: usize,
+    pub(super) cache: Option<CacheFile>,
+}
+
+struct PageEnd {
+    synced_at: UnixSeconds,
+    next_cursor: Option<String>,
+}
+
+impl RevocationList {
+    /// What the cache has, or an empty list. `None` without randomness.
+    pub(super) fn open(settings: Settings) -> Option<Self> {
+        let Settings { base_url, fetcher, clock, interval, max_entries, cache } = settings;
+        let loaded = cache.as_ref().and_then(|cache| match cache.load(max_entries) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let path = cache.path().display();
+                tracing::warn!(%path, %error, "the cache of revocations is not used; it will be replaced");
+                None
+            }
+        });
+        let (set, mark) = match loaded {
+            Some(loaded) => (loaded.set, loaded.mark),
+            None => (RevokedSet::random()?, None),
+        };
+        Some(Self {
+            base_url,
+            fetcher,
+            clock,
+            interval,
+            max_entries,
+            entries: AtomicUsize::new(set.len()),
+            set,
+            synced_at: AtomicI64::new(mark.map_or(NEVER, |mark| mark.synced_at.as_i64())),
+            state: Mutex::new(State { mark, ..State::default() }),
+            syncing: tokio::sync::Mutex::default(),
+            wanted: Notify::new(),
+            ended: watch::Sender::default(),
+            cache: cache.map(Mutex::new),
+        })
+    }
+
+    /// What the copy says, without waiting.
+    pub(super) fn status(&self, jti: &str, now: UnixSeconds) -> RevocationStatus {
+        // Before the look into the set: entries that come with a later sync must not be missed under its date.
+        let synced_at = self.synced_at.load(Ordering::Acquire);
+        if self.set.contains(self.set.hash(jti)) {
+            RevocationStatus::Revoked
+        } else if synced_at != NEVER && is_fresh(UnixSeconds::new(synced_at), now) {
+            RevocationStatus::Good
+        } else {
+            RevocationStatus::Unknown
+        }
+    }
+
+    /// The number of revoked badges that the copy holds.
+    pub(super) fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.state().failing_since.is_some()
+    }
+
+    /// Waits until a sync has ended, which is made to happen soon, or for [`MAX_WAIT`].
+    pub(super) async fn next_sync(&self) {
+        let mut ended = self.ended.subscribe();
+        ended.mark_unchanged();
+        self.wanted.notify_one();
+        // Neither the time running out nor a closed channel is news: the copy says what it says.
+        let _ = timeout(MAX_WAIT, ended.changed()).await;
+    }
+
+    /// Syncs for ever.
+    pub(super) async fn run(self: Arc<Self>) {
+        loop {
+            // The state and the log have what went wrong.
+            let _ = self.sync().await;
+            let (delay, failed) = self.plan_next();
+            if failed {
+                sleep(delay).await;
+            } else {
+                sleep(MIN_GAP).await;
+                let _ = timeout(delay.saturating_sub(MIN_GAP), self.wanted.notified()).await;
+            }
+        }
+    }
+
+    /// How long to wait for the next sync, and whether the last one failed.
+    fn plan_next(&self) -> (Duration, bool) {
+        let mut state = self.state();
+        let failed = state.failures > 0;
+        let delay = if failed {
+            let backoff = MIN_GAP.saturating_mul(1_u32 << state.failures.min(16).saturating_sub(1)).min(self.interval);
+            let asked = state.retry_after.unwrap_or_default().min(REVOCATION_MAX_STALENESS);
+            jittered(backoff.max(MIN_GAP)).max(asked)
+        } else {
+            jittered(self.interval)
+        };
+        state.next_attempt = Some(self.clock.now_unix().saturating_add(delay));
+        (delay, failed)
+    }
+
+    /// Brings the copy up to date.
+    pub(super) async fn sync(self: &Arc<Self>) -> Result<(), RevocationSyncError> {
+        let _one = self.syncing.lock().await;
+        let asked_at = self.clock.now_unix();
+        let read = timeout(MAX_SYNC, self.read_list(asked_at)).await;
+        let outcome = match read {
+            Ok(read) => read.and_then(|mark| self.complete(mark)),
+            Err(_) => Err(RevocationSyncError::Fetch(FetchError::new(FetchErrorKind::Timeout))),
+        };
+        self.note(asked_at, outcome.as_ref().err());
+        if outcome.is_ok() {
+            self.save().await;
+        }
+        self.ended.send_modify(|ended| *ended = ended.wrapping_add(1));
+        outcome
+    }
+
+    /// Reads every page since the last time, or all there are.
+    async fn read_list(self: &Arc<Self>, asked_at: UnixSeconds) -> Result<Mark, RevocationSyncError> {
+        self.state().retry_after = None;
+        let known = self.state().mark;
+        let since = known.filter(|mark| is_within(mark.full_at, asked_at, FULL_READ_INTERVAL));
+        let first = self.read_pages(since.map(|mark| mark.read_until)).await?;
+        let (issuer_time, full_at) = match since {
+            // What was revoked since then carries dates before the ones that were asked for.
+            Some(mark) if first.saturating_add(MAX_STEP_BACK) < mark.read_until => {
+                (self.read_pages(None).await?, asked_at)
+            }
+            Some(mark) => (first, mark.full_at),
+            None => (first, asked_at),
+        };
+        let (synced_at, newest) = match known {
+            // The issuer has not looked at its list since: the answer is as old as when it was first seen.
+            Some(mark) if issuer_time <= mark.newest => (mark.synced_at, mark.newest),
+            _ => (asked_at, issuer_time),
+        };
+        Ok(Mark { synced_at, newest, read_until: issuer_time, full_at })
+    }
+
+    /// Follows the cursor to its end; the earliest `syncedAt` of the pages.
+    async fn read_pages(self: &Arc<Self>, since: Option<UnixSeconds>) -> Result<UnixSeconds, RevocationSyncError> {
+        let since = since.map_or(UnixSeconds::new(0), |since| since.saturating_sub(OVERLAP));
+        let first_url = format!(
+            "{}/v1/revocations?since={}&limit={REVOCATION_PAGE_ENTRIES}",
+            self.base_url,
+            escape::data(&rfc3339(since)),
+        );
+        // Twice as many as full ones would be, for issuers that give less than they are asked for.
+        let max_pages = (self.max_entries / REVOCATION_PAGE_ENTRIES).saturating_mul(2).saturating_add(16);
+        let mut url = first_url.clone();
+        let mut cursors = HashSet::new();
+        let mut synced_at = None;
+        for _ in 0..max_pages {
+            let page = self.read_page(&url).await?;
+            let now = self.clock.now_unix();
+            if !is_within(page.synced_at, now, MAX_ISSUER_CLOCK_DIFFERENCE)
+                && !is_within(now, page.synced_at, MAX_ISSUER_CLOCK_DIFFERENCE)
+            {
+                return Err(RevocationSyncError::Clock);
+            }
+            let earliest = synced_at.map_or(page.synced_at, |earliest: UnixSeconds| earliest.min(page.synced_at));
+            synced_at = Some(earliest);
+            let Some(cursor) = page.next_cursor else { return Ok(earliest) };
+            if cursor.len() > MAX_CURSOR_BYTES || !cursors.insert(self.set.hash(&cursor)) {
+                return Err(RevocationSyncError::Cursor);
+            }
+            url = format!("{first_url}&cursor={}", escape::data(&cursor));
+        }
+        Err(RevocationSyncError::Cursor)
+    }
+
+    async fn read_page(self: &Arc<Self>, url: &str) -> Result<PageEnd, RevocationSyncError> {
+        let request = FetchRequest::get(url).accept(JSON).max_bytes(MAX_REVOCATION_PAGE_BYTES);
+        let response = self.fetcher.send(request).await.map_err(RevocationSyncError::Fetch)?;
+        if response.status != 200 {
+            self.state().retry_after = response.retry_after;
+            return Err(RevocationSyncError::Fetch(FetchError::new(FetchErrorKind::Status(response.status))));
+        }
+        // A page is milliseconds of parsing and hashing: not on a thread that answers calls.
+        let list = Arc::clone(self);
+        let taken = spawn_blocking(move || list.take_page(&response.body)).await;
+        taken.unwrap_or(Err(RevocationSyncError::List))
+    }
+
+    /// What is read counts as revoked at once; that the list is complete is said when all pages were read.
+    fn take_page(&self, body: &[u8]) -> Result<PageEnd, RevocationSyncError> {
+        let page = RevocationPage::parse(body).ok_or(RevocationSyncError::List)?;
+        let mut new = Vec::new();
+        for id in page.ids() {
+            if self.entries.load(Ordering::Relaxed).saturating_add(new.len()) >= self.max_entries {
+                return Err(RevocationSyncError::Full);
+            }
+            let hash = self.set.hash(id);
+            if self.set.insert(hash) {
+                new.push(hash);
+            }
+        }
+        self.entries.fetch_add(new.len(), Ordering::Relaxed);
+        if self.cache.is_some() {
+            self.state().unsaved.extend(new);
+        }
+        Ok(PageEnd { synced_at: page.synced_at, next_cursor: page.next_cursor().map(str::to_owned) })
+    }
+
+    /// All pages were read.
+    fn complete(&self, mark: Mark) -> Result<(), RevocationSyncError> {
+        self.state().mark = Some(mark);
+        self.synced_at.store(mark.synced_at.as_i64(), Ordering::Release);
+        if is_fresh(mark.synced_at, self.clock.now_unix()) { Ok(()) } else { Err(RevocationSyncError::Old) }
+    }
+
+    /// Keeps how it went for the health, and says it once.
+    fn note(&self, asked_at: UnixSeconds, error: Option<&RevocationSyncError>) {
+        let mut state = self.state();
+        let issuer = &self.base_url;
+        if let Some(error) = error {
+            let why = error.why();
+            if state.failing_since.is_none() {
+                tracing::warn!(%issuer, why, "the list of revocations could not be brought up to date");
+            }
+            state.failures = state.failures.saturating_add(1);
+            state.failing_since.get_or_insert(asked_at);
+            state.last_error = Some(why);
+        } else {
+            if state.failing_since.is_some() {
+                tracing::info!(%issuer, "the list of revocations is up to date again");
+            }
+            state.failures = 0;
+            (state.failing_since, state.last_error) = (None, None);
+        }
+    }
+
+    async fn save(self: &Arc<Self>) {
+        if self.cache.is_none() {
+            return;
+        }
+        let list = Arc::clone(self);
+        // A panic or a runtime that ends leaves the file as it was.
+        let _ = spawn_blocking(move || list.save_now()).await;
+    }
+
+    fn save_now(&self) {
+        let Some(cache) = &self.cache else { return };
+        let (mark, new) = {
+            let mut state = self.state();
+            (state.mark, std::mem::take(&mut state.unsaved))
+        };
+        let Some(mark) = mark else { return };
+        // After a failure the file is written anew from the set, so nothing of `new` is lost.
+        let saved = cache.lock().unwrap_or_else(PoisonError::into_inner).save(&self.set, &new, mark);
+        let mut state = self.state();
+        if let Err(error) = &saved
+            && !state.cache_failing
+        {
+            tracing::warn!(issuer = %self.base_url, %error, "the cache of revocations could not be written");
+        }
+        state.cache_failing = saved.is_err();
+    }
+
+    pub(super) fn health(&self) -> SourceHealth {
+        let state = self.state();
+        let last_success = state.mark.map(|mark| mark.synced_at);
+        SourceHealth {
+            last_success,
+            failing_since: state.failing_since,
+            last_error: state.last_error,
+            good_until: last_success.map(|at| at.saturating_add(REVOCATION_MAX_STALENESS)),
+            next_attempt: state.next_attempt,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change leaves every member meaningful by itself.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `then` is not after `now`, nor longer ago than `limit`.
+fn is_within(then: UnixSeconds, now: UnixSeconds, limit: Duration) -> bool {
+    then <= now && now <= then.saturating_add(limit)
+}
+
+/// Between nine and eleven tenths, so that replicas which start together do not ask together.
+fn jittered(delay: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    delay.mul_f64(0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX))
+}
+
+fn rfc3339(time: UnixSeconds) -> String {
+    let seconds = u64::try_from(time.as_i64()).unwrap_or(0);
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    humantime::format_rfc3339_seconds(time.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
+}
+

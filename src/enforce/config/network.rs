@@ -194,7 +194,7 @@ pub(super) fn open_revocations(draft: &mut GuardConfigBuilder) {
     };
     let opened = match plan {
         NetworkRevocations::Online => Ok(Revocations::online(live)),
-        NetworkRevocations::Synced { cache } => list(cache.as_ref()).map(|list| Revocations::hybrid(list, live)),
+        NetworkRevocations::Synced { cache } => list(cache.as_ref()).map(|list| Revocations::synced(list, live)),
         NetworkRevocations::Hybrid { file: Some(file), .. } => {
             Ok(Revocations::hybrid(live, Arc::new(RevocationFile::new(file))))
         }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::clock::UnixSeconds;
 use crate::identity::badge::{BadgeErrorKind, BadgeVerifyError};
 use crate::identity::did::Did;
+#[cfg(feature = "registry")]
+use crate::identity::remote::{OnlineStatus, RevocationSync};
 use crate::identity::resolve::{AgentStatus, RevocationFile, RevocationStatus, StatusSource};
 use crate::identity::trust_level::TrustLevel;
 
@@ -24,6 +26,8 @@ pub enum RevocationMode {
     Offline,
     /// The live source first, the local list when it is silent.
     Hybrid,
+    /// A copy of the issuer's list first, the live source when the copy is old, and for agents.
+    Synced,
 }
 
 impl RevocationMode {
@@ -33,16 +37,31 @@ impl RevocationMode {
             Self::Online => "online",
             Self::Offline => "offline",
             Self::Hybrid => "hybrid",
+            Self::Synced => "synced",
         }
     }
 }
 
 /// The sources of revocation and agent status, and their mode.
+///
+/// Who is let in while the issuer cannot be reached; a badge that is known to be revoked, and an agent that is known to
+/// be disabled, never is:
+///
+/// | mode | levels 2 to 4 | level 1 |
+/// |---|---|---|
+/// | online | as long as the live source remembers a good answer (10 s by default, 300 s at most), then nobody | the same |
+/// | offline | while the list is at most [300 s](crate::identity::resolve::REVOCATION_MAX_STALENESS) old, then nobody | everybody, then with a warning |
+/// | hybrid | as online, then as offline | as offline |
+/// | synced | as offline, by the copy of the list that was made last | as offline |
+///
+/// "Nobody" is a refusal with [`BadgeErrorKind::RevocationCheckFailed`]; level 0 has no issuer to ask. Whether an agent
+/// is disabled cannot be found out meanwhile: online refuses that too, the other modes let it pass with a warning. A
+/// restart changes nothing of this for a list that is kept in a file, and forgets the answers of a live source.
 #[derive(Clone, Debug)]
 pub struct Revocations {
     mode: RevocationMode,
     first: Arc<dyn StatusSource>,
-    /// The list behind a live source, in hybrid mode.
+    /// What is asked where the first is silent.
     fallback: Option<Arc<dyn StatusSource>>,
 }
 
@@ -63,6 +82,35 @@ impl Revocations {
     #[must_use]
     pub fn hybrid(online: Arc<dyn StatusSource>, offline: Arc<dyn StatusSource>) -> Self {
         Self { mode: RevocationMode::Hybrid, first: online, fallback: Some(offline) }
+    }
+
+    /// A copy of the issuers' lists with a live source behind it, [`RevocationMode::Synced`]. While the copy is fresh,
+    /// badges are answered from memory; the live source is asked about agents, and about badges when the copy is old.
+    #[must_use]
+    pub fn synced(list: Arc<dyn StatusSource>, live: Arc<dyn StatusSource>) -> Self {
+        Self { mode: RevocationMode::Synced, first: list, fallback: Some(live) }
+    }
+
+    /// What a service on the network usually wants: [`Self::synced`] with `list`, and a live source that makes its
+    /// requests as the list does.
+    ///
+    /// ```no_run
+    /// use rmcp_guard::identity::{badge::Revocations, fetch::Fetcher, remote::RevocationSync};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let list = RevocationSync::builder(Fetcher::new()?)
+    ///     .issuer("https://registry.example.com")
+    ///     .cache_dir("/var/cache/files-server/revocations")
+    ///     .build()?;
+    /// let revocations = Revocations::registry(list);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "registry")]
+    #[must_use]
+    pub fn registry(list: RevocationSync) -> Self {
+        let live = OnlineStatus::new(list.fetcher().clone());
+        Self::synced(Arc::new(list), Arc::new(live))
     }
 
     /// A local list in a [`RevocationFile`], [`RevocationMode::Offline`]. The file need not exist yet; until it does,

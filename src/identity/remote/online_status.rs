@@ -8,15 +8,14 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::UnixSeconds;
 use crate::encoding::parse_unique_json;
-use crate::identity::background::Background;
 use crate::identity::did::Did;
 use crate::identity::fetch::{FetchErrorKind, Fetcher};
 use crate::identity::remote::escape;
+use crate::identity::remote::flight::{Flight, Landing};
 use crate::identity::resolve::{AgentStatus, MaybeReady, RevocationStatus, StatusSource};
 use crate::identity::server::HttpOrigin;
 
@@ -70,7 +69,8 @@ struct Inner {
     fetcher: Fetcher,
     lifetime: Duration,
     answers: Cache<Key, Answer>,
-    under_way: Mutex<HashMap<Key, UnderWay>>,
+    /// Requests under way, and some that have ended.
+    requests: Mutex<HashMap<Key, Flight<()>>>,
     circuits: Mutex<HashMap<String, Circuit>>,
 }
 
@@ -89,12 +89,6 @@ struct Answer {
     /// The last standing, and when it was asked for.
     known: Option<(Standing, UnixSeconds)>,
     failed_at: Option<UnixSeconds>,
-}
-
-/// A request that others may wait for. It ends with us.
-struct UnderWay {
-    done: watch::Receiver<bool>,
-    _request: Option<Background>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -146,8 +140,8 @@ impl OnlineStatus {
 
     fn with(fetcher: Fetcher, lifetime: Duration) -> Self {
         let answers = Cache::new(MAX_STATUS_ANSWERS);
-        let (under_way, circuits) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { fetcher, lifetime, answers, under_way, circuits }))
+        let (requests, circuits) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { fetcher, lifetime, answers, requests, circuits }))
     }
 
     fn ask<'a, T: Send + 'a>(
@@ -171,13 +165,13 @@ impl OnlineStatus {
             Known::Answer(standing) => Some(standing),
             Known::Ask | Known::Silence => None,
         };
-        let done = question(key).and_then(|question| self.start(question, now));
-        match (answered, done) {
+        let request = question(key).and_then(|question| self.start(question, now));
+        match (answered, request) {
             (Some(standing), _) => MaybeReady::ready(status(Some(standing))),
             (None, None) => MaybeReady::ready(status(self.0.last_bad(&key))),
-            (None, Some(mut done)) => MaybeReady::Wait(Box::pin(async move {
-                // A request that ends without an answer closes the channel.
-                let _ = done.wait_for(|done| *done).await;
+            (None, Some(request)) => MaybeReady::Wait(Box::pin(async move {
+                // A request that ended without an outcome left none among the answers either.
+                request.outcome().await;
                 status(match self.0.known(&key, kind, issuer, now) {
                     Known::Answer(standing) => Some(standing),
                     Known::Silence | Known::Ask => self.0.last_bad(&key),
@@ -187,33 +181,32 @@ impl OnlineStatus {
     }
 
     /// The request for `question`, which may be one that is under way; `None` when it cannot be made now.
-    fn start(&self, question: Question, now: UnixSeconds) -> Option<watch::Receiver<bool>> {
-        let mut under_way = lock(&self.0.under_way);
-        // A closed channel is that of a request whose runtime has ended.
-        if let Some(request) = under_way.get(&question.key).filter(|request| request.done.has_changed().is_ok()) {
-            return Some(request.done.clone());
+    fn start(&self, question: Question, now: UnixSeconds) -> Option<Landing<()>> {
+        let mut requests = lock(&self.0.requests);
+        if let Some(request) = requests.get(&question.key).filter(|request| request.is_under_way()) {
+            return Some(request.landing());
         }
-        if under_way.len() >= MAX_STATUS_QUESTIONS || !self.0.may_try(&question.issuer, now) {
+        if requests.len() >= MAX_STATUS_QUESTIONS {
+            requests.retain(|_, request| request.is_under_way());
+        }
+        if requests.len() >= MAX_STATUS_QUESTIONS || !self.0.may_try(&question.issuer, now) {
             return None;
         }
-        let (sender, done) = watch::channel(false);
-        let (key, inner, fetcher) = (question.key, Arc::downgrade(&self.0), self.0.fetcher.clone());
-        let request = Background::start(run(inner, fetcher, question, now, sender))?;
-        under_way.insert(key, UnderWay { done: done.clone(), _request: Some(request) });
-        Some(done)
+        let key = question.key;
+        let request = Flight::start(answer(Arc::downgrade(&self.0), self.0.fetcher.clone(), question, now))?;
+        let landing = request.landing();
+        requests.insert(key, request);
+        Some(landing)
     }
 }
 
 /// Makes the request and keeps its outcome. It holds no owner: dropping the last source ends it.
-async fn run(inner: Weak<Inner>, fetcher: Fetcher, question: Question, now: UnixSeconds, done: watch::Sender<bool>) {
+async fn answer(inner: Weak<Inner>, fetcher: Fetcher, question: Question, now: UnixSeconds) {
     let began = Instant::now();
     let outcome = question.fetch(&fetcher).await;
     let Some(inner) = inner.upgrade() else { return };
     // An answer is as old as its question; a failure begins when it is known.
     inner.note(&question, outcome, now, now.saturating_add(began.elapsed()));
-    // Answer first, then the news of it, then room for the next request.
-    done.send_replace(true);
-    lock(&inner.under_way).remove(&question.key);
 }
 
 /// Why there is no answer.
@@ -248,7 +241,8 @@ impl Question {
         };
         let host = |authority: &str| authority.rsplit_once("://").map(|(_, host)| host.replace(':', "%3A"));
         let own = host(origin.as_str());
-        let own = own.is_some_and(|own| did.strip_prefix("did:web:").is_some_and(|rest| rest.split(':').next() == Some(&own)));
+        let own = own
+            .is_some_and(|own| did.strip_prefix("did:web:").is_some_and(|rest| rest.split(':').next() == Some(&own)));
         Some(Self {
             key,
             kind: Kind::Subject,
@@ -316,7 +310,8 @@ impl Inner {
         let Some(answer) = self.answers.get(key) else { return false };
         let failed = answer.failed_at.is_some_and(|at| is_young(at, now, FAILURE_MEMORY));
         let half = self.lifetime / 2;
-        let old = answer.known.is_some_and(|(standing, at)| standing == Standing::Good && now >= at.saturating_add(half));
+        let old =
+            answer.known.is_some_and(|(standing, at)| standing == Standing::Good && now >= at.saturating_add(half));
         old && !failed && !self.is_open(issuer, now)
     }
 

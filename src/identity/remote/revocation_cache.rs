@@ -329,4 +329,3 @@ fn private_file(path: &Path) -> io::Result<File> {
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
-

@@ -13,6 +13,7 @@ use crate::clock::{Clock, UnixSeconds};
 use crate::identity::fetch::{FetchError, FetchErrorKind, FetchRequest, Fetcher};
 use crate::identity::health::SourceHealth;
 use crate::identity::remote::escape;
+use crate::identity::remote::moment::{backoff, random_below};
 use crate::identity::remote::revocation_cache::{CacheFile, Mark};
 use crate::identity::remote::revocation_sync::RevocationSyncError;
 use crate::identity::remote::revoked_set::RevokedSet;
@@ -191,11 +192,11 @@ impl RevocationList {
         let mut state = self.state();
         let failed = state.failures > 0;
         let delay = if failed {
-            let backoff = MIN_GAP.saturating_mul(1_u32 << state.failures.min(16).saturating_sub(1)).min(self.interval);
             let asked = state.retry_after.unwrap_or_default().min(REVOCATION_MAX_STALENESS);
-            jittered(backoff.max(MIN_GAP)).max(asked)
+            backoff(state.failures).min(self.interval).max(asked)
         } else {
-            jittered(self.interval)
+            // Up to a tenth less, so that replicas which started together do not ask together.
+            self.interval.saturating_sub(random_below(self.interval / 10))
         };
         state.next_attempt = Some(self.clock.now_unix().saturating_add(delay));
         (delay, failed)
@@ -383,15 +384,8 @@ fn is_within(then: UnixSeconds, now: UnixSeconds, limit: Duration) -> bool {
     then <= now && now <= then.saturating_add(limit)
 }
 
-/// Between nine and eleven tenths, so that replicas which start together do not ask together.
-fn jittered(delay: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    delay.mul_f64(0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX))
-}
-
 fn rfc3339(time: UnixSeconds) -> String {
     let seconds = u64::try_from(time.as_i64()).unwrap_or(0);
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     humantime::format_rfc3339_seconds(time.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
 }
-

@@ -191,7 +191,7 @@ impl RevocationSyncBuilder {
         self
     }
 
-    /// How often the lists are brought up to date, give or take a tenth; [`DEFAULT_SYNC_INTERVAL`] unless set, and at
+    /// How often the lists are brought up to date, up to a tenth sooner; [`DEFAULT_SYNC_INTERVAL`] unless set, and at
     /// least 1 s. It bounds how long a revoked badge still passes.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval.max(Duration::from_secs(1));

@@ -23,8 +23,8 @@ impl RevocationPage {
         let synced_at = parse_rfc3339(value.get("syncedAt")?.as_str()?)?;
         // An empty Go slice is written as `null`; a member that is not there may be one that is misspelt.
         let entries = value.get("revocations")?;
-        let whole = entries.is_null()
-            || entries.as_array()?.iter().all(|entry| entry.get("jti").is_some_and(Value::is_string));
+        let whole =
+            entries.is_null() || entries.as_array()?.iter().all(|entry| entry.get("jti").is_some_and(Value::is_string));
         let cursor = value.get("nextCursor").is_none_or(|cursor| cursor.is_null() || cursor.is_string());
         (whole && cursor).then_some(Self { value, synced_at })
     }
@@ -59,5 +59,32 @@ fn parse_rfc3339(text: &str) -> Option<UnixSeconds> {
         b'+' => Some(local.saturating_sub(offset_by)),
         b'-' => Some(local.saturating_add(offset_by)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_any_offset_are_read() {
+        let cases = [
+            ("2025-10-09T08:53:20Z", Some(1_760_000_000)),
+            ("2025-10-09T08:53:20.123456789Z", Some(1_760_000_000)),
+            ("2025-10-09T10:53:20.5+02:00", Some(1_760_000_000)),
+            ("2025-10-09T01:23:20-07:30", Some(1_760_000_000)),
+            ("2025-10-09T08:53:20+00:00", Some(1_760_000_000)),
+            ("2025-10-09T08:53:20", None),
+            ("2025-10-09T08:53:20+2:00", None),
+            ("2025-10-09T08:53:20+24:00", None),
+            ("2025-10-09T08:53:20+02:60", None),
+            ("2025-10-09T08:53:20*02:00", None),
+            ("2025-10-09T08:53:20++1:00", None),
+            ("\u{fc}\u{fc}\u{fc}\u{fc}", None),
+            ("", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse_rfc3339(text).map(UnixSeconds::as_i64), want, "{text}");
+        }
     }
 }

@@ -191,7 +191,7 @@ fn a_discovered_issuer_of_a_file_is_that_of_code() {
         .fetcher(fetcher.clone())
         .trusted_issuer(limited)
         .additional_issuer(discover("https://partner.example.net"))
-        .revocations(Revocations::hybrid(Arc::new(list.build().unwrap()), live))
+        .revocations(Revocations::synced(Arc::new(list.build().unwrap()), live))
         .did_documents(Arc::new(DidWebDocuments::new(fetcher.clone())))
         .tool("read", level(2).trust_issuer("https://partner.example.net"))
         .build()

@@ -215,7 +215,8 @@ impl RegistryClient {
         let url = self.transport.url(&["v1", "sdk", "servers", id])?;
         let body = json!({ "did": did.as_str(), "publicKey": spki(key)? });
         let answer = self.call(FetchMethod::Put, url, body, Repeat::Always).await?;
-        let data = answer.get("data").unwrap_or(&Value::Null);
+        let data = answer.get("data").filter(|data| data.is_object());
+        let data = data.ok_or(RegistryError::new(RegistryErrorKind::Answer))?;
         // A registry that calls it by another id has not registered what was asked.
         match text(data, "id") {
             Some(other) if other != id => Err(RegistryError::new(RegistryErrorKind::Answer)),

@@ -239,10 +239,16 @@ impl Transport {
             return Ok(Map::new());
         }
         match parse_unique_json(&body) {
-            Ok(Value::Object(members)) => Ok(members),
+            Ok(Value::Object(members)) if !is_failure(&members) => Ok(members),
             _ => Err(RegistryError::new(RegistryErrorKind::Answer).with_status(response.status)),
         }
     }
+}
+
+/// Whether an answer of a good status reports a failure all the same.
+fn is_failure(members: &Map<String, Value>) -> bool {
+    let error = members.get("error").is_some_and(|error| !error.is_null() && error.as_str() != Some(""));
+    error || members.get("success") == Some(&Value::Bool(false))
 }
 
 /// Whether another attempt may succeed and can do no harm.

@@ -92,7 +92,7 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Policy(command) => command.run(output),
         Command::Server(command) => command.run(output),
         Command::Config(command) => command.run(output),
-        Command::Ca(command) => ca::run(command),
+        Command::Ca(command) => ca::run(command, output),
         Command::Completions(arguments) => arguments.run(&mut Cli::command()),
     }
 }

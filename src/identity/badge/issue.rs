@@ -9,6 +9,7 @@ use crate::clock::UnixSeconds;
 use crate::identity::did::Did;
 use crate::identity::jws;
 use crate::identity::key::{PublicKey, SigningKey};
+use crate::identity::pop::is_key_of;
 use crate::identity::server::HttpOrigin;
 use crate::identity::trust_level::TrustLevel;
 
@@ -23,7 +24,7 @@ pub const DEFAULT_BADGE_LIFETIME: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadgeIssueError {
-    /// The issuer's name is not an https origin.
+    /// The issuer's name is not an https origin, nor an http origin on loopback.
     #[error("the issuer is not an https origin")]
     Origin,
     /// The issuer's key has no id.
@@ -38,6 +39,9 @@ pub enum BadgeIssueError {
     /// The key is not the one in the did:key subject.
     #[error("the key is not the key of the did:key subject")]
     Key,
+    /// The key id that the holder proved is not one of the subject's.
+    #[error("the proven key id is not one of the subject's")]
+    ConfirmationKey,
     /// The lifetime lies outside of 60 to 3600 seconds.
     #[error("the lifetime is not 60 to 3600 seconds")]
     Lifetime,
@@ -46,7 +50,8 @@ pub enum BadgeIssueError {
     Random,
 }
 
-/// Issues badges of levels 1 to 4 in the name of an https origin.
+/// Issues badges of levels 1 to 4 in the name of an https origin; on loopback http is possible too, but only the
+/// development profile accepts such badges.
 ///
 /// The caller has done the checks that the level stands for; this type only writes down what it is told.
 #[derive(Clone, Debug)]
@@ -60,9 +65,10 @@ impl BadgeIssuer {
     /// An issuer named `origin`, whose JWK set lists the public half of `key` as `kid`.
     ///
     /// # Errors
-    /// [`BadgeIssueError::Origin`] unless `origin` is an https origin, [`BadgeIssueError::KeyId`] when `kid` is empty.
+    /// [`BadgeIssueError::Origin`] unless `origin` is an https origin or an http origin on loopback,
+    /// [`BadgeIssueError::KeyId`] when `kid` is empty.
     pub fn new(origin: &str, kid: &str, key: Arc<SigningKey>) -> Result<Self, BadgeIssueError> {
-        if !HttpOrigin::parse(origin).is_ok_and(|origin| origin.is_tls()) {
+        if !HttpOrigin::parse(origin).is_ok_and(|origin| origin.is_tls() || origin.is_loopback()) {
             return Err(BadgeIssueError::Origin);
         }
         if kid.is_empty() {
@@ -71,7 +77,7 @@ impl BadgeIssuer {
         Ok(Self { origin: origin.to_owned(), kid: kid.to_owned(), key })
     }
 
-    /// One badge, valid from `now` on, with a random UUID version 4 as its id and IAL-0.
+    /// One badge, valid from `now` on, with a random UUID version 4 as its id.
     ///
     /// # Errors
     /// [`BadgeIssueError`] naming what in `request` cannot be.
@@ -85,6 +91,9 @@ impl BadgeIssuer {
         }
         if request.subject.public_key().is_some_and(|own| *own != request.key) {
             return Err(BadgeIssueError::Key);
+        }
+        if request.proven_key_id.as_deref().is_some_and(|kid| !is_key_of(kid, &request.subject)) {
+            return Err(BadgeIssueError::ConfirmationKey);
         }
         sign(&self.key, &self.kid, &self.origin, request, now)
     }
@@ -118,13 +127,24 @@ pub struct BadgeRequest {
     pub audience: Vec<String>,
     /// From issue to expiry, in whole seconds: 60 to 3600.
     pub lifetime: Duration,
+    /// The id of `key` in the subject's DID document, if the subject proved to hold it (RFC-003): the badge is of IAL-1
+    /// then and names it as `cnf.kid`.
+    pub proven_key_id: Option<String>,
 }
 
 impl BadgeRequest {
-    /// A badge without domain and audience that lives [`DEFAULT_BADGE_LIFETIME`].
+    /// A badge of IAL-0 without domain and audience that lives [`DEFAULT_BADGE_LIFETIME`].
     #[must_use]
     pub const fn new(subject: Did, key: PublicKey, level: TrustLevel) -> Self {
-        Self { subject, key, level, domain: None, audience: Vec::new(), lifetime: DEFAULT_BADGE_LIFETIME }
+        Self {
+            subject,
+            key,
+            level,
+            domain: None,
+            audience: Vec::new(),
+            lifetime: DEFAULT_BADGE_LIFETIME,
+            proven_key_id: None,
+        }
     }
 
     /// With the validated domain.
@@ -138,6 +158,13 @@ impl BadgeRequest {
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience.push(audience.into());
+        self
+    }
+
+    /// Of IAL-1: the subject proved to hold `key`, whose id in its DID document is `kid`.
+    #[must_use]
+    pub fn proven(mut self, kid: impl Into<String>) -> Self {
+        self.proven_key_id = Some(kid.into());
         self
     }
 
@@ -191,8 +218,14 @@ fn sign(
         "key": request.key.to_jwk(),
         "vc": { "type": ["VerifiableCredential", "AgentIdentity"], "credentialSubject": subject },
     });
-    if let (Value::Object(claims), false) = (&mut claims, request.audience.is_empty()) {
-        claims.insert("aud".to_owned(), request.audience.clone().into());
+    if let Value::Object(claims) = &mut claims {
+        if !request.audience.is_empty() {
+            claims.insert("aud".to_owned(), request.audience.clone().into());
+        }
+        if let Some(kid) = &request.proven_key_id {
+            claims.insert("ial".to_owned(), "1".into());
+            claims.insert("cnf".to_owned(), json!({ "kid": kid }));
+        }
     }
     Ok(jws::sign(key, Some("JWT"), Some(kid), claims.to_string().as_bytes()))
 }

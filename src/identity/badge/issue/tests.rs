@@ -33,6 +33,22 @@ fn a_badge_has_the_documented_form() {
 }
 
 #[test]
+fn a_proven_key_makes_a_badge_of_ial_1() {
+    let kid = "did:web:registry.example.com:agents:a1#key-1";
+    let subject: Did = "did:web:registry.example.com:agents:a1".parse().unwrap();
+    let key = SigningKey::from_seed(&[2; 32]).public_key();
+    let request = BadgeRequest::new(subject, key, TrustLevel::Registered).proven(kid);
+    let token = issuer().issue(&request, NOW).unwrap();
+    let badge = UnverifiedBadge::parse(&token).unwrap();
+    assert_eq!((&badge.claims()["ial"], &badge.claims()["cnf"]), (&json!("1"), &json!({ "kid": kid })));
+
+    for kid in ["did:web:registry.example.com:agents:a2#key-1", "did:web:registry.example.com:agents:a1#", "#key-1"] {
+        let request = request.clone().proven(kid);
+        assert_eq!(issuer().issue(&request, NOW), Err(BadgeIssueError::ConfirmationKey), "{kid}");
+    }
+}
+
+#[test]
 fn a_self_signed_badge_names_its_key() {
     let key = SigningKey::from_seed(&[2; 32]);
     let token = self_sign(&key, &[], DEFAULT_BADGE_LIFETIME, NOW).unwrap();

@@ -132,8 +132,8 @@ pub(crate) fn replace_kept(file: &Path, text: &str) -> Result<(), Failure> {
 fn replace(file: &Path, text: &str, permissions: Option<std::fs::Permissions>) -> Result<(), Failure> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let replaced = || {
-        // tempfile creates with mode 0600
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        // It is created with mode 0600. The error's own text names a file that nobody knows.
+        let mut new = tempfile::NamedTempFile::new_in(folder).map_err(|error| io::Error::from(error.kind()))?;
         new.write_all(text.as_bytes())?;
         if let Some(permissions) = permissions {
             new.as_file().set_permissions(permissions)?;

@@ -262,6 +262,42 @@ fn standard_input_is_a_file_named_dash() {
     assert_one_line(&with_input(&["badge", "inspect"], b""), 4, "standard input: is empty");
 }
 
+/// A badge that draws on the terminal of whoever looks at it is shown as text.
+#[test]
+fn what_a_stranger_wrote_reaches_no_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    // `{"alg":"EdDSA"}` and `{"sub":"<escape>[31mevil<right-to-left override>"}`
+    let badge = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJcdTAwMWJbMzFtZXZpbFx1MjAyZSJ9.AAAA";
+    std::fs::write(folder.path().join("badge"), badge).unwrap();
+    for more in [&[][..], &["--json"]] {
+        let output = rmcp_guard(folder.path(), &[&["badge", "inspect", "badge"], more].concat());
+        let text = stdout(&output);
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+        let shown: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(shown["sub"], "\u{1b}[31mevil\u{202e}", "the JSON still says what stood there");
+    }
+}
+
+/// Arguments, errors and results alike are without colours where nobody watches.
+#[test]
+fn colours_are_for_terminals() {
+    let folder = folder_with_keys();
+    for arguments in [&["did", "show", "did:web:a.example.test"][..], &["did", "key", "missing"], &["badge", "--help"]]
+    {
+        let output = rmcp_guard(folder.path(), arguments);
+        assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b), "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_come_for_every_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = stdout(&rmcp_guard(folder.path(), &["completions", shell]));
+        assert!(script.contains("rmcp-guard") && script.contains("self-sign"), "{shell}");
+    }
+}
+
 #[test]
 fn a_reader_that_went_away_is_a_failure_and_no_panic() {
     let folder = folder_with_keys();

@@ -42,7 +42,7 @@ pub(crate) struct Keep {
     #[arg(long, value_enum, default_value_t = Method::Proof)]
     method: Method,
     /// The registry that issues the badges.
-    #[arg(long, value_name = "URL", required_if_eq_any([("method", "proof"), ("method", "api-key")]))]
+    #[arg(long, value_name = "URL")]
     registry: Option<String>,
     /// The subject's DID; the did:key of the key unless given, for a server the one that the registry gives it.
     #[arg(long, value_name = "DID")]
@@ -102,11 +102,22 @@ impl Keep {
     /// Where badges come from, and whose they must be.
     fn renewer(&self) -> Result<(Arc<dyn BadgeRenewer>, Did), Failure> {
         let key = Arc::new(files::private_key(&self.key)?);
-        let Some(registry) = self.registry.as_ref().filter(|_| self.method != Method::SelfSigned) else {
-            let subject = key.did();
-            let renewer = SelfSignedRenewer::new(key).lifetime(self.scope.lifetime());
-            let renewer = self.scope.audience.iter().fold(renewer, SelfSignedRenewer::audience);
-            return Ok((Arc::new(renewer), subject));
+        let registry = match (self.method, &self.registry) {
+            (Method::SelfSigned, None) => {
+                let subject = key.did();
+                let renewer = SelfSignedRenewer::new(key).lifetime(self.scope.lifetime());
+                let renewer = self.scope.audience.iter().fold(renewer, SelfSignedRenewer::audience);
+                return Ok((Arc::new(renewer), subject));
+            }
+            (Method::SelfSigned, Some(_)) => {
+                return Err(Failure::new("a badge of the key itself needs no --registry").with_exit(Exit::Usage));
+            }
+            // Never a badge of another kind than was asked for.
+            (Method::Proof | Method::ApiKey, None) => {
+                let advice = "name the --registry, or say --method self-signed for a badge of level 0";
+                return Err(Failure::new(advice).with_exit(Exit::Usage));
+            }
+            (Method::Proof | Method::ApiKey, Some(registry)) => registry,
         };
         match &self.server_id {
             Some(id) => self.server_renewer(registry, id, &key),

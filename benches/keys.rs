@@ -1,7 +1,6 @@
 //! What a call pays for the issuer's keys while the set is fresh, beside a clone of an `Arc` and a look at the two clocks,
 //! which is what it consists of. That it allocates nothing is a test: `a_fresh_set_answers_without_allocating`.
 
-#![expect(missing_docs, reason = "criterion's macro writes undocumented functions")]
 #![expect(clippy::unwrap_used, reason = "a bench whose world cannot be built fails")]
 
 use std::hint::black_box;

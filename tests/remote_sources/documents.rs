@@ -311,7 +311,10 @@ async fn a_document_counts_for_its_lifetime_and_a_failure_for_a_moment() {
     let documents = DidWebDocuments::new(fetcher()).with_clock(clock.clone());
     let down = Err(FetchErrorKind::Status(503));
     let resolve = async || match documents.resolve(&did).await {
-        Ok(document) => Ok(assert_eq!(*document.did(), did)),
+        Ok(document) => {
+            assert_eq!(*document.did(), did);
+            Ok(())
+        }
         Err(DidResolveError::Fetch(error)) => Err(error.kind()),
         Err(error) => panic!("{error}"),
     };
@@ -330,7 +333,7 @@ async fn a_document_counts_for_its_lifetime_and_a_failure_for_a_moment() {
 
     // A document is not stretched: its host says within minutes that a key is gone, or nobody believes it.
     host.fail();
-    clock.advance(DID_DOCUMENT_LIFETIME - SECOND);
+    clock.advance(DID_DOCUMENT_LIFETIME.saturating_sub(SECOND));
     resolve().await.unwrap();
     clock.advance(SECOND);
     assert_eq!(resolve().await, down);
@@ -373,7 +376,8 @@ async fn the_path_and_the_port_come_from_the_did() {
 
 #[tokio::test]
 async fn a_hostile_document_is_none() {
-    let cases: [(&str, fn(&Host), Option<FetchErrorKind>); 5] = [
+    type SetUp = fn(&Host);
+    let cases: [(&str, SetUp, Option<FetchErrorKind>); 5] = [
         (
             "too large",
             |host| host.put(DOCUMENT, || with_type("application/json", vec![b' '; MAX_DID_DOCUMENT_BYTES + 1])),

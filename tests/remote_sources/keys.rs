@@ -20,19 +20,6 @@ use super::world::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A fetch that fails in every way that a whole answer can.
-fn spoil(host: &Host, way: &str) {
-    match way {
-        "down" => host.fail(),
-        "no keys" => host.put_json(JWKS, &json!({"keys": []})),
-        "no usable key" => host.put_json(JWKS, &json!({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]})),
-        "an error in a 200" => host.put_json(JWKS, &json!({"error": "internal"})),
-        "a page" => host.put(JWKS, || with_type("text/html", "<html>sign in</html>")),
-        "a page that says JSON" => host.put(JWKS, || with_type("application/json", "<html>sign in</html>")),
-        _ => unreachable!("{way}"),
-    }
-}
-
 #[tokio::test]
 async fn the_first_call_waits_and_the_next_do_not() {
     let (host, clock) = (Host::start().await, clock());
@@ -200,6 +187,9 @@ async fn an_issuer_that_never_answered_lets_nobody_in() {
     tokio::time::timeout(PATIENCE, back).await.unwrap();
 }
 
+/// Changes what a host answers.
+type SetUp = fn(&Host);
+
 #[tokio::test]
 async fn what_is_no_key_set_replaces_none() {
     let (host, clock) = (Host::start().await, clock());
@@ -208,17 +198,25 @@ async fn what_is_no_key_set_replaces_none() {
     let verifier = trusting(issuer(&host.origin(), keys.clone())).build();
     let good = badge(&host.origin(), &key(1, "a"));
     verify(&verifier, &good).await.unwrap();
-    let cases = [
-        ("down", FetchErrorKind::Status(503)),
-        ("no keys", FetchErrorKind::Body),
-        ("no usable key", FetchErrorKind::Body),
-        ("an error in a 200", FetchErrorKind::Body),
-        ("a page", FetchErrorKind::ContentType),
-        ("a page that says JSON", FetchErrorKind::Body),
+    let cases: [(&str, SetUp, FetchErrorKind); 6] = [
+        ("down", Host::fail, FetchErrorKind::Status(503)),
+        ("no keys", |host| host.put_json(JWKS, &json!({"keys": []})), FetchErrorKind::Body),
+        (
+            "no usable key",
+            |host| host.put_json(JWKS, &json!({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]})),
+            FetchErrorKind::Body,
+        ),
+        ("an error in a 200", |host| host.put_json(JWKS, &json!({"error": "internal"})), FetchErrorKind::Body),
+        ("a page", |host| host.put(JWKS, || with_type("text/html", "<html>")), FetchErrorKind::ContentType),
+        (
+            "a page that says JSON",
+            |host| host.put(JWKS, || with_type("application/json", "<html>")),
+            FetchErrorKind::Body,
+        ),
     ];
-    for (way, want) in cases {
-        spoil(&host, way);
-        assert_eq!(keys.refresh().await.map_err(|error| error.kind()), Err(want), "{way}");
+    for (name, set_up, want) in cases {
+        set_up(&host);
+        assert_eq!(keys.refresh().await.map_err(|error| error.kind()), Err(want), "{name}");
         verify(&verifier, &good).await.unwrap();
     }
 }

@@ -208,6 +208,6 @@ pub(crate) fn now() -> UnixSeconds {
 
 pub(crate) async fn verify(verifier: &BadgeVerifier, badge: &str) -> Result<(), BadgeErrorKind> {
     let context = BadgeContext::at(now());
-    let verified = tokio::time::timeout(PATIENCE, verifier.verify(badge, &context)).await.unwrap();
-    verified.map(drop).map_err(|error| error.kind())
+    let outcome = tokio::time::timeout(PATIENCE, verifier.verify(badge, &context)).await.unwrap();
+    outcome.map(drop).map_err(|error| error.kind())
 }

@@ -139,7 +139,7 @@ impl Settings {
         let keys = JwkSet::parse(&body).ok().filter(|keys| !keys.is_empty());
         let keys = Arc::new(keys.ok_or(FetchError::new(FetchErrorKind::Body))?);
         // Between 75 and 85 per cent, so that the verifiers of one issuer spread out.
-        let refresh_after = (self.lifetime / 4).saturating_mul(3).saturating_add(random_below(self.lifetime / 10));
+        let refresh_after = self.lifetime.mul_f64(0.75).saturating_add(random_below(self.lifetime.mul_f64(0.1)));
         Ok(Arc::new(Held { keys, asked, refresh_after }))
     }
 }

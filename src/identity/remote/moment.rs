@@ -36,7 +36,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// random, so that verifiers that lost an issuer together do not come back together.
 pub(super) fn backoff(failures: u32) -> Duration {
     let full = Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(MAX_BACKOFF);
-    let half = full / 2;
+    let half = full.mul_f64(0.5);
     half.saturating_add(random_below(half))
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks on these two")]
 
 mod failure;
+mod network;
 mod output;
 
 use std::ffi::OsString;
@@ -11,13 +12,15 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use rmcp::model::{CallToolRequestParams, JsonObject};
 use rmcp_guard::identity::badge::Revocations;
 use rmcp_guard::identity::did::Did;
+use rmcp_guard::identity::remote::{DidWebDocuments, OnlineStatus};
 use rmcp_guard::identity::trust_level::TrustLevel;
-use rmcp_guard::identity::trust_store::Issuer;
+use rmcp_guard::identity::trust_store::{Issuer, IssuerError};
 use rmcp_guard::layer::client::{VerifiedClient, VerifiedClientBuilder, denial_of};
 use tokio::process::Command;
 use zeroize::Zeroizing;
@@ -84,12 +87,16 @@ struct Options {
 /// What the server must be.
 #[derive(Debug, Args)]
 struct Trust {
-    /// The https origin of an issuer whose badges are trusted.
-    #[arg(long, value_name = "ORIGIN", requires = "jwks")]
+    /// The https origin of an issuer whose badges are trusted. Its keys are fetched from there unless `--jwks` is given.
+    #[arg(long, value_name = "ORIGIN")]
     issuer: Option<String>,
-    /// The issuer's JWK set.
+    /// The issuer's JWK set, in place of the one that it publishes.
     #[arg(long, value_name = "FILE", requires = "issuer")]
     jwks: Option<PathBuf>,
+    /// What the issuer may vouch for, such as `did:web:files.example.com`, in place of every did:key and the did:web of its
+    /// own host; may be repeated.
+    #[arg(long, value_name = "PATTERN", requires = "issuer")]
+    subject: Vec<String>,
     /// A did:key whose self-signed badges are trusted, level 0.
     #[arg(long = "trust-self-signed", value_name = "DID")]
     self_signed: Option<Did>,
@@ -99,12 +106,17 @@ struct Trust {
     /// The lowest trust level that the server's badge must carry, 0 to 4.
     #[arg(long, value_name = "N")]
     min_level: Option<TrustLevel>,
-    /// The list of revoked badges; levels 2 to 4 need one.
+    /// The list of revoked badges. Levels 2 to 4 need one, unless the issuer is asked, as it is without `--jwks`.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure_no_revocation")]
     revocations: Option<PathBuf>,
     /// Accept badges of every level without asking for their revocation.
     #[arg(long)]
     insecure_no_revocation: bool,
+    /// Fetch the server's DID document from its host, instead of taking the issuer's word for its key.
+    #[arg(long)]
+    resolve_did: bool,
+    #[command(flatten)]
+    network: network::Arguments,
 }
 
 fn main() -> ExitCode {
@@ -141,12 +153,40 @@ async fn run(connection: Connection, output: &Output) -> Result<(), Failure> {
 }
 
 fn builder(options: &Options) -> Result<VerifiedClientBuilder, Failure> {
-    let Trust { issuer, jwks, self_signed, expect_did, min_level, revocations, insecure_no_revocation } =
-        &options.trust;
+    let Trust {
+        issuer,
+        jwks,
+        subject,
+        self_signed,
+        expect_did,
+        min_level,
+        revocations,
+        insecure_no_revocation,
+        resolve_did,
+        network,
+    } = &options.trust;
     let mut builder = VerifiedClient::builder();
-    if let (Some(origin), Some(file)) = (issuer, jwks) {
-        builder = builder.trusted_issuer(Issuer::jwks_file(origin, file).map_err(Failure::usage("--issuer, --jwks"))?);
+    let limited = |issuer: Result<Issuer, IssuerError>| match issuer {
+        Ok(issuer) if subject.is_empty() => Ok(issuer),
+        Ok(issuer) => issuer.subjects(subject).map_err(Failure::usage("--subject")),
+        Err(error) => Err(Failure::usage("--issuer, --jwks")(error)),
+    };
+    match (issuer, jwks) {
+        (None, _) => {}
+        (Some(origin), Some(file)) => builder = builder.trusted_issuer(limited(Issuer::jwks_file(origin, file))?),
+        (Some(origin), None) => {
+            let fetcher = network.fetcher()?;
+            builder = builder.trusted_issuer(limited(Issuer::discover(origin, fetcher.clone()))?);
+            if revocations.is_none() && !insecure_no_revocation {
+                // This program asks about one badge, once: no list is worth its copy.
+                builder = builder.revocations(Revocations::online(Arc::new(OnlineStatus::new(fetcher))));
+            }
+        }
     }
+    if *resolve_did {
+        builder = builder.did_documents(Arc::new(DidWebDocuments::new(network.fetcher()?)));
+    }
+    builder = network.apply(builder)?;
     if let Some(did) = self_signed {
         builder = builder.trusted_self_signed(did.clone());
     }

@@ -248,12 +248,19 @@ fn mistakes_of_usage_and_connections_have_their_own_codes() {
     };
     let jwks = world.path.join("issuer.jwks.json");
     let trust = ["--issuer", "https://issuer.example.test", "--jwks", jwks.to_str().unwrap()];
-    let table: [(&str, &[&str], i32, &str); 7] = [
+    let table: [(&str, &[&str], i32, &str); 9] = [
         ("no transport", &[], 2, "Usage"),
         ("no command", &["stdio"], 2, "COMMAND"),
         ("nobody trusted", &["http", "https://127.0.0.1:9/mcp"], 2, "nobody is trusted"),
         ("arguments that are no object", &["http", "--call", "x", "--args", "[]", "u"], 2, "not a JSON object"),
-        ("an issuer without keys", &["http", "--issuer", "https://a.example", "u"], 2, "--jwks"),
+        ("keys without an issuer", &["http", "--jwks", "a.json", "u"], 2, "--issuer"),
+        ("an issuer in the clear", &["http", "--issuer", "http://a.example", "u"], 2, "--issuer"),
+        (
+            "roots that are none",
+            &["http", "--issuer", "https://a.example", "--root-cert", "/dev/null", "u"],
+            2,
+            "--root-cert",
+        ),
         ("a level that does not exist", &["http", "--min-level", "5", "u"], 2, "trust level"),
         ("a badge as an argument", &["http", "--badge", "eyJ", "u"], 2, "unexpected argument"),
     ];

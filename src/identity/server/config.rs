@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
-use crate::identity::badge::{BadgeVerifier, BadgeVerifierBuilder, Revocations};
+use crate::identity::badge::{BadgeVerifier, BadgeVerifierBuilder, Profile, Revocations};
 use crate::identity::did::Did;
 use crate::identity::resolve::DidDocumentSource;
 use crate::identity::server::HttpOrigin;
@@ -157,6 +157,13 @@ impl VerifyConfigBuilder {
     /// there.
     pub const fn dangerous_loopback_http(mut self) -> Self {
         self.loopback_http = true;
+        self
+    }
+
+    /// Reads servers' badges with the tolerances of development: loopback and `.invalid` issuers, and every self-signed
+    /// badge. Never in production.
+    pub fn dangerous_dev_profile(mut self) -> Self {
+        self.badges = self.badges.profile(Profile::Dev);
         self
     }
 

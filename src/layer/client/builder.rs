@@ -216,6 +216,13 @@ impl<H: ClientHandler> VerifiedClientBuilder<H> {
         self
     }
 
+    /// Reads the server's badge with the tolerances of development: loopback and `.invalid` issuers, and every self-signed
+    /// badge. Never in production.
+    pub fn dangerous_dev_profile(mut self) -> Self {
+        self.verify = self.verify.dangerous_dev_profile();
+        self
+    }
+
     /// Calls a server verified by its badge alone: whoever copies its public badge passes.
     pub fn insecure_accept_badge_without_pop(mut self) -> Self {
         self.verify = self.verify.insecure_accept_badge_without_pop();

@@ -3,6 +3,7 @@
 
 mod demo;
 mod files;
+mod network;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,8 @@ use tokio::net::TcpListener;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use network::NetworkArgs;
 
 /// How long the process waits at its end for a blocking operation, such as a read of standard input that nobody ends.
 const EXIT_GRACE: Duration = Duration::from_millis(200);
@@ -55,6 +58,8 @@ struct ServeArgs {
     config: PathBuf,
     #[command(flatten)]
     identity: IdentityArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -164,7 +169,7 @@ type Watch = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Reads the configuration and the identity; everything that can be wrong is found before the first request.
 fn prepare(arguments: ServeArgs, listening: Option<SocketAddr>) -> Result<(GuardedServer, Watch)> {
-    let ServeArgs { root, config, identity } = arguments;
+    let ServeArgs { root, config, identity, network } = arguments;
     let (identity, watch) = match identity.key.clone() {
         Some(key) => {
             let (identity, watch) = read_identity(&key, identity, listening)?;
@@ -172,18 +177,20 @@ fn prepare(arguments: ServeArgs, listening: Option<SocketAddr>) -> Result<(Guard
         }
         None => (None, Box::pin(std::future::pending()) as Watch),
     };
-    let mut builder = GuardConfig::builder().file(&config).environment();
+    let mut builder = network.apply(GuardConfig::builder().file(&config).environment(), network.fetcher()?);
     if let Some(identity) = &identity {
         // Our own public badge is no credential of a caller.
         builder = builder.own_identity(identity);
     }
     let server = FilesystemServer::new(&root).with_context(|| format!("opening {}", root.display()))?;
-    let mut server = GuardedServer::new(server, build(builder, &config)?);
+    let config = build(builder, &config)?;
+    let sources = network::watch_sources(config.clone());
+    let mut server = GuardedServer::new(server, config);
     if let Some(identity) = identity {
         tracing::info!(did = identity.did().as_str(), "server identity");
         server = server.with_identity(identity);
     }
-    Ok((server, watch))
+    Ok((server, Box::pin(async { _ = tokio::join!(watch, sources) })))
 }
 
 fn build(builder: GuardConfigBuilder, file: &Path) -> Result<GuardConfig> {

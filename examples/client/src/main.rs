@@ -3,14 +3,13 @@
 //! Exit codes: 0 done, 1 other failure, 2 usage, 3 server not verified, 4 denied, 5 tool error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks on these two")]
 
+mod badge;
 mod failure;
 mod network;
 mod output;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,19 +18,14 @@ use rmcp::model::{CallToolRequestParams, JsonObject};
 use rmcp_guard::identity::badge::Revocations;
 use rmcp_guard::identity::did::Did;
 use rmcp_guard::identity::remote::{DidWebDocuments, OnlineStatus};
+use rmcp_guard::identity::server::{Channel, HttpOrigin};
 use rmcp_guard::identity::trust_level::TrustLevel;
 use rmcp_guard::identity::trust_store::{Issuer, IssuerError};
 use rmcp_guard::layer::client::{VerifiedClient, VerifiedClientBuilder, denial_of};
 use tokio::process::Command;
-use zeroize::Zeroizing;
 
 use failure::Failure;
 use output::Output;
-
-/// The variable that holds the caller's badge. A badge is never an argument: every user of a machine sees arguments.
-const BADGE_VARIABLE: &str = "VERIFIED_CLIENT_BADGE";
-/// Largest badge that is read: twice what any guard accepts.
-const MAX_BADGE_BYTES: u64 = 32 * 1024;
 
 /// Calls the tools of an MCP server, once the server has proved who it is.
 #[derive(Debug, Parser)]
@@ -70,9 +64,8 @@ enum Connection {
 struct Options {
     #[command(flatten)]
     trust: Trust,
-    /// The caller's badge; `-` reads standard input. Else the badge is taken from `VERIFIED_CLIENT_BADGE`, if that is set.
-    #[arg(long, value_name = "FILE")]
-    badge_file: Option<PathBuf>,
+    #[command(flatten)]
+    badge: badge::Arguments,
     /// Call this tool; without it, the tools are listed.
     #[arg(long, value_name = "TOOL")]
     call: Option<String>,
@@ -140,10 +133,10 @@ async fn run(connection: Connection, output: &Output) -> Result<(), Failure> {
             let program = words.next().ok_or_else(|| Failure::Usage("the server's command is missing".to_owned()))?;
             let mut command = Command::new(program);
             command.args(words);
-            let builder = pass_env.into_iter().fold(builder(&options)?, VerifiedClientBuilder::pass_env);
+            let builder = pass_env.into_iter().fold(builder(&options, None).await?, VerifiedClientBuilder::pass_env);
             (builder.connect_command(command).await, options)
         }
-        Connection::Http { options, url } => (builder(&options)?.connect_http(&url).await, options),
+        Connection::Http { options, url } => (builder(&options, Some(&url)).await?.connect_http(&url).await, options),
     };
     let client = client?;
     let done = ask(&client, options, output).await;
@@ -152,7 +145,7 @@ async fn run(connection: Connection, output: &Output) -> Result<(), Failure> {
     done
 }
 
-fn builder(options: &Options) -> Result<VerifiedClientBuilder, Failure> {
+async fn builder(options: &Options, url: Option<&str>) -> Result<VerifiedClientBuilder, Failure> {
     let Trust {
         issuer,
         jwks,
@@ -202,27 +195,12 @@ fn builder(options: &Options) -> Result<VerifiedClientBuilder, Failure> {
     if *insecure_no_revocation {
         builder = builder.insecure_no_revocation();
     }
-    if let Some(badge) = badge(options.badge_file.as_deref())? {
-        builder = builder.badge(badge.trim());
+    let channel = url.and_then(|url| Channel::http(url).ok());
+    let origin = channel.as_ref().and_then(Channel::origin).map(HttpOrigin::as_str);
+    if let Some(badge) = options.badge.load(origin, || network.fetcher()).await? {
+        builder = builder.badge(badge);
     }
     Ok(builder)
-}
-
-/// The caller's badge from a file, standard input or the environment.
-fn badge(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
-    let Some(file) = file else {
-        let Some(badge) = std::env::var_os(BADGE_VARIABLE).filter(|badge| !badge.is_empty()) else { return Ok(None) };
-        let badge = badge.into_string().map_err(|_| Failure::Usage(format!("{BADGE_VARIABLE} is not text")))?;
-        return Ok(Some(Zeroizing::new(badge)));
-    };
-    let mut badge = Zeroizing::new(String::new());
-    let read = if file == Path::new("-") {
-        io::stdin().lock().take(MAX_BADGE_BYTES).read_to_string(&mut badge)
-    } else {
-        File::open(file).and_then(|file| file.take(MAX_BADGE_BYTES).read_to_string(&mut badge))
-    };
-    read.map_err(Failure::usage("--badge-file"))?;
-    Ok(Some(badge))
 }
 
 async fn ask(client: &VerifiedClient, options: Options, output: &Output) -> Result<(), Failure> {

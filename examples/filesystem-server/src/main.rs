@@ -3,27 +3,25 @@
 
 mod demo;
 mod files;
+mod identity;
 mod network;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser};
-use filesystem_server::{BadgeFile, FilesystemServer, GuardedServer, HttpOptions};
+use filesystem_server::{FilesystemServer, GuardedServer, HttpOptions};
 use rmcp_guard::enforce::{GuardConfig, GuardConfigBuilder, LOG_LEVEL_VARIABLE, LogLevel, log_level_from_env};
-use rmcp_guard::identity::did::Did;
-use rmcp_guard::identity::key::SigningKey;
-use rmcp_guard::identity::server::{ServerIdentity, ServerIdentityBuilder};
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use identity::{IdentityArgs, Watch};
 use network::NetworkArgs;
 
 /// How long the process waits at its end for a blocking operation, such as a read of standard input that nobody ends.
@@ -80,23 +78,6 @@ struct HttpArgs {
     allowed_origin: Vec<String>,
 }
 
-/// Who the server says it is; without a key it says nothing.
-#[derive(Debug, Args)]
-struct IdentityArgs {
-    /// The server's private key (PKCS#8 PEM), readable by its owner only.
-    #[arg(long = "identity-key", value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// The server's DID; the did:key of its key unless given.
-    #[arg(long = "identity-did", value_name = "DID", requires = "key")]
-    did: Option<Did>,
-    /// The server's badge; read again when the file changes.
-    #[arg(long = "identity-badge", value_name = "FILE", requires = "key")]
-    badge: Option<PathBuf>,
-    /// An origin that clients reach this server by, such as `https://files.example.com`; may be repeated.
-    #[arg(long = "identity-origin", value_name = "ORIGIN", requires = "key")]
-    origins: Vec<String>,
-}
-
 fn main() -> ExitCode {
     let command = Command::parse();
     match start(command) {
@@ -143,7 +124,7 @@ fn log_to_stderr(level: LogLevel) {
 
 async fn stdio(arguments: ServeArgs) -> Result<()> {
     let stop = stop_signal()?;
-    let (server, watch) = prepare(arguments, None)?;
+    let (server, watch) = prepare(arguments, None).await?;
     let (read, write) = rmcp::transport::io::stdio_pipes();
     alongside(watch, server.serve_io(read, write, stop)).await.context("serving")
 }
@@ -153,7 +134,7 @@ async fn http(arguments: HttpArgs) -> Result<()> {
     let stop = stop_signal()?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
     let address = listener.local_addr()?;
-    let (server, watch) = prepare(serve, Some(address))?;
+    let (server, watch) = prepare(serve, Some(address)).await?;
     let mut options = HttpOptions::default();
     options.stateless = stateless;
     options.allowed_hosts = allowed_host;
@@ -165,19 +146,12 @@ async fn http(arguments: HttpArgs) -> Result<()> {
     alongside(watch, server.serve_http(listener, options, stop)).await.context("serving")
 }
 
-type Watch = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Reads the configuration and the identity; everything that can be wrong is found before the first request.
-fn prepare(arguments: ServeArgs, listening: Option<SocketAddr>) -> Result<(GuardedServer, Watch)> {
+async fn prepare(arguments: ServeArgs, listening: Option<SocketAddr>) -> Result<(GuardedServer, Watch)> {
     let ServeArgs { root, config, identity, network } = arguments;
-    let (identity, watch) = match identity.key.clone() {
-        Some(key) => {
-            let (identity, watch) = read_identity(&key, identity, listening)?;
-            (Some(identity), watch)
-        }
-        None => (None, Box::pin(std::future::pending()) as Watch),
-    };
-    let mut builder = network.apply(GuardConfig::builder().file(&config).environment(), network.fetcher()?);
+    let fetcher = network.fetcher()?;
+    let (identity, badge) = identity.load(listening, fetcher.as_ref()).await?;
+    let mut builder = network.apply(GuardConfig::builder().file(&config).environment(), fetcher);
     if let Some(identity) = &identity {
         // Our own public badge is no credential of a caller.
         builder = builder.own_identity(identity);
@@ -187,10 +161,9 @@ fn prepare(arguments: ServeArgs, listening: Option<SocketAddr>) -> Result<(Guard
     let sources = network::watch_sources(config.clone());
     let mut server = GuardedServer::new(server, config);
     if let Some(identity) = identity {
-        tracing::info!(did = identity.did().as_str(), "server identity");
         server = server.with_identity(identity);
     }
-    Ok((server, Box::pin(async { _ = tokio::join!(watch, sources) })))
+    Ok((server, Box::pin(async { _ = tokio::join!(badge, sources) })))
 }
 
 fn build(builder: GuardConfigBuilder, file: &Path) -> Result<GuardConfig> {
@@ -203,36 +176,6 @@ fn build(builder: GuardConfigBuilder, file: &Path) -> Result<GuardConfig> {
     }
     tracing::info!(policy_version = config.policy().version(), digest = config.digest(), "policy");
     Ok(config)
-}
-
-fn read_identity(
-    key: &Path,
-    arguments: IdentityArgs,
-    listening: Option<SocketAddr>,
-) -> Result<(ServerIdentity, Watch)> {
-    let IdentityArgs { key: _, did, badge, origins } = arguments;
-    let key = files::read_private(key)
-        .and_then(|pem| SigningKey::from_pkcs8_pem(&pem).with_context(|| format!("reading {}", key.display())))?;
-    let did = did.unwrap_or_else(|| key.did());
-    let mut builder = ServerIdentity::builder(did, Arc::new(key));
-    for origin in origins.into_iter().chain(listening.and_then(own_origin)) {
-        builder = builder.origin(origin);
-    }
-    let (builder, watch) = match badge {
-        Some(file) => with_badge(builder, &file)?,
-        None => (builder, Box::pin(std::future::pending()) as Watch),
-    };
-    Ok((builder.build().context("the server's identity")?, watch))
-}
-
-fn with_badge(builder: ServerIdentityBuilder, file: &Path) -> Result<(ServerIdentityBuilder, Watch)> {
-    let (badge, watch) = BadgeFile::open(file).with_context(|| format!("reading {}", file.display()))?;
-    Ok((builder.badge(badge), Box::pin(watch)))
-}
-
-/// The origin of a listener that only this machine reaches: no name or proxy stands between it and its clients.
-fn own_origin(listening: SocketAddr) -> Option<String> {
-    listening.ip().is_loopback().then(|| format!("http://{listening}"))
 }
 
 /// Runs `watch` for as long as `serving` goes on.

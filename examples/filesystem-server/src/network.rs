@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use rmcp_guard::clock::UnixSeconds;
 use rmcp_guard::enforce::{GuardConfig, GuardConfigBuilder};
 use rmcp_guard::identity::fetch::Fetcher;
+use rmcp_guard::identity::keeper::{BadgeKeeper, KeeperHealth};
 
 /// How often the sources are looked at; looking asks nobody.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
@@ -67,6 +69,24 @@ pub(crate) async fn watch_sources(config: GuardConfig) {
             } else {
                 tracing::warn!(health = %health.to_json(), "an issuer does not answer");
             }
+        }
+        tokio::time::sleep(HEALTH_INTERVAL).await;
+    }
+}
+
+/// Says in the log when the server's badge cannot be renewed, and when it was. Does not end.
+pub(crate) async fn watch_keeper(keeper: BadgeKeeper) {
+    let mut told = None;
+    loop {
+        let KeeperHealth { expires_at, last_error, .. } = keeper.health();
+        let now = (expires_at, last_error);
+        if told.as_ref() != Some(&now) {
+            let expires_at = expires_at.map(UnixSeconds::as_i64);
+            match &now.1 {
+                None => tracing::info!(expires_at, "the server's badge"),
+                Some(error) => tracing::warn!(expires_at, %error, "the server's badge is not renewed"),
+            }
+            told = Some(now);
         }
         tokio::time::sleep(HEALTH_INTERVAL).await;
     }

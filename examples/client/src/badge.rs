@@ -20,7 +20,7 @@ const MAX_SECRET_BYTES: u64 = 32 * 1024;
 
 /// Where the caller's badge comes from; without any of these the caller is anonymous.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct BadgeArgs {
     /// The caller's badge; `-` reads standard input. Else the badge is taken from `VERIFIED_CLIENT_BADGE`, if that is set.
     #[arg(long = "badge-file", value_name = "FILE")]
     file: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     api_key_file: Option<PathBuf>,
 }
 
-impl Arguments {
+impl BadgeArgs {
     /// The badge, or what hands out the live one. `origin` is that of the server, if it has one.
     pub(crate) async fn load(
         &self,

@@ -65,7 +65,7 @@ struct Options {
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
-    badge: badge::Arguments,
+    badge: badge::BadgeArgs,
     /// Call this tool; without it, the tools are listed.
     #[arg(long, value_name = "TOOL")]
     call: Option<String>,
@@ -109,7 +109,7 @@ struct Trust {
     #[arg(long)]
     resolve_did: bool,
     #[command(flatten)]
-    network: network::Arguments,
+    network: network::NetworkArgs,
 }
 
 fn main() -> ExitCode {

@@ -14,7 +14,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Roots, and what only a machine for development needs.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct NetworkArgs {
     /// Root certificates (PEM) that count beside the platform's, for the server, its issuer and its DID's host.
     #[arg(long, value_name = "FILE")]
     root_cert: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     dangerous_loopback: bool,
 }
 
-impl Arguments {
+impl NetworkArgs {
     /// Fetches keys, documents and status.
     pub(crate) fn fetcher(&self) -> Result<Fetcher, Failure> {
         let mut fetcher = Fetcher::builder();

@@ -270,7 +270,10 @@ impl StatusSource for RevocationSync {
 
     fn refresh(&self) -> MaybeReady<'_, Result<(), ResolveError>> {
         MaybeReady::Wait(Box::pin(async {
-            self.sync_now().await.map_err(|_| ResolveError::new("the list of revocations"))
+            let synced = self.sync_now().await;
+            // from now on it keeps itself up to date, or goes on trying
+            self.start();
+            synced.map_err(|_| ResolveError::new("the list of revocations"))
         }))
     }
 

@@ -229,6 +229,7 @@ fn s33_the_digest_covers_what_is_asked_over_the_network_and_how() {
         ("other roots", with("[network]\nroot_certificates = \"other.pem\"")),
         ("online", with("[revocations]\nmode = \"online\"")),
         ("synced", with("[revocations]\nmode = \"synced\"")),
+        ("hybrid", with("[revocations]\nmode = \"hybrid\"")),
         ("offline", with("[revocations]\nfile = \"a\"")),
         ("documents", with("[did_documents]\nresolve = true")),
     ] {

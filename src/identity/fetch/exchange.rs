@@ -270,4 +270,14 @@ mod tests {
             assert_eq!(retry_after(&headers, date), want.map(Duration::from_secs), "{pairs:?}");
         }
     }
+
+    #[test]
+    fn what_a_caller_puts_into_headers_is_sensitive() {
+        let mut request = FetchRequest::get("https://example.com/");
+        request.headers.push(("x-capiscio-registry-key", Zeroizing::new("secret".to_owned())));
+        let url = Url::parse(request.url).unwrap();
+        let request = to_reqwest(&Client::new(), url, &request).unwrap().build().unwrap();
+        assert!(request.headers()["x-capiscio-registry-key"].is_sensitive());
+        assert!(!format!("{request:?}").contains("secret"), "{request:?}");
+    }
 }

@@ -98,3 +98,62 @@ impl reqwest::dns::Resolve for CheckedResolver {
 fn addresses(addresses: impl Iterator<Item = IpAddr> + Send + 'static) -> Addrs {
     Box::new(addresses.map(|address| SocketAddr::new(address, 0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every name has this address, with a port and a scope of the resolver's choice.
+    #[derive(Debug)]
+    struct Always(IpAddr);
+
+    impl Resolve for Always {
+        fn resolve<'a>(
+            &'a self,
+            _host: &'a str,
+        ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+            let address = match self.0 {
+                IpAddr::V4(address) => SocketAddr::from((address, 22)),
+                IpAddr::V6(address) => std::net::SocketAddrV6::new(address, 22, 7, 7).into(),
+            };
+            Box::pin(std::future::ready(Ok(vec![address])))
+        }
+    }
+
+    async fn answer(address: &str, proxy: Option<&str>, name: &str) -> Result<Vec<SocketAddr>, FetchErrorKind> {
+        let resolver = Arc::new(Always(address.parse().unwrap()));
+        let checked = CheckedResolver { resolver, networks: Vec::new(), proxy: proxy.map(str::to_owned) };
+        match reqwest::dns::Resolve::resolve(&checked, name.parse().unwrap()).await {
+            Ok(addresses) => Ok(addresses.collect()),
+            Err(error) => Err(error.downcast_ref::<FetchError>().unwrap().kind()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resolver_chooses_addresses_and_neither_ports_nor_scopes() {
+        assert_eq!(answer("8.8.8.8", None, "a.example").await, Ok(vec!["8.8.8.8:0".parse().unwrap()]));
+        assert_eq!(answer("2606::1", None, "a.example").await, Ok(vec!["[2606::1]:0".parse().unwrap()]));
+        assert_eq!(answer("10.0.0.1", None, "a.example").await, Err(FetchErrorKind::Address));
+    }
+
+    #[tokio::test]
+    async fn only_the_proxy_may_be_at_a_private_address() {
+        let private = Ok(vec!["10.0.0.1:0".parse().unwrap()]);
+        assert_eq!(answer("10.0.0.1", Some("proxy.example"), "proxy.example").await, private);
+        assert_eq!(answer("10.0.0.1", Some("proxy.example"), "a.example").await, Err(FetchErrorKind::Address));
+    }
+
+    #[tokio::test]
+    async fn localhost_is_this_machine_whatever_a_resolver_says() {
+        let own: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+        for name in ["localhost", "files.localhost"] {
+            assert_eq!(answer("10.0.0.1", None, name).await, Ok(own.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_operating_system_knows_this_machine() {
+        let found = SystemResolver::new().resolve("localhost").await.unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback()) && !found.is_empty(), "{found:?}");
+    }
+}

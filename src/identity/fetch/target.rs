@@ -41,23 +41,22 @@ pub(super) fn check(text: &str, reach: &Reach) -> Result<Url, FetchError> {
     let Ok(url) = Url::parse(text) else { return refuse(FetchErrorKind::Url) };
     let host = url.host_str().unwrap_or_default();
     // A literal stays what it is in any spelling: it was read by the rules that reqwest connects by.
-    let loopback = match url.domain() {
+    let is_loopback = match url.domain() {
         Some(name) => is_localhost(name.trim_end_matches('.')),
         None => literal(host).is_some_and(|address| address.is_loopback()),
     };
-    if matches!(url.scheme(), "http" | "https") {
-        let local = url.domain().is_none_or(|name| is_off_limits(name, reach));
-        if local && !(loopback && reach.loopback) {
-            return refuse(FetchErrorKind::Address);
-        }
+    let loopback = reach.loopback && is_loopback;
+    let is_web = matches!(url.scheme(), "http" | "https");
+    if is_web && !loopback && url.domain().is_none_or(|name| is_off_limits(name, reach)) {
+        return refuse(FetchErrorKind::Address);
     }
-    let scheme_fits = url.scheme() == "https" || (url.scheme() == "http" && loopback && reach.loopback);
+    let scheme_fits = url.scheme() == "https" || (is_web && loopback);
     if !scheme_fits || !reads_the_same(text, &url) || !url.domain().is_none_or(is_host_name) {
         return refuse(FetchErrorKind::Url);
     }
     let port_fits = match url.port_or_known_default() {
         None | Some(0) => false,
-        Some(port) => port == 443 || reach.ports.contains(&port) || (loopback && reach.loopback),
+        Some(port) => port == 443 || reach.ports.contains(&port) || loopback,
     };
     if port_fits { Ok(url) } else { refuse(FetchErrorKind::Port) }
 }

@@ -232,6 +232,18 @@ async fn an_error_keeps_its_status_its_message_and_its_advice() {
 }
 
 #[tokio::test]
+async fn an_errors_message_is_short_or_left_out() {
+    let fetcher = local();
+    for (length, want) in [(MAX_ERROR_BODY_BYTES, MAX_ERROR_BODY_BYTES), (MAX_ERROR_BODY_BYTES + 1, 0)] {
+        let head = "HTTP/1.1 500 E\r\ncontent-type: application/json\r\n\r\n";
+        let (port, _) = server(format!("{head}{}", "a".repeat(length)).as_str()).await;
+        let url = format!("http://127.0.0.1:{port}/");
+        let response = fetcher.send(FetchRequest::get(&url).accept(JSON).max_bytes(1 << 20)).await.unwrap();
+        assert_eq!((response.status, response.body.len()), (500, want));
+    }
+}
+
+#[tokio::test]
 async fn an_endless_body_is_given_up_at_the_limit() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n".to_vec();
     let (port, seen) = server(Answer::Endless(head, vec![b'a'; 16 * 1024], Duration::ZERO)).await;

@@ -24,8 +24,33 @@ use rmcp_guard::evidence::compute_params_hash;
 use rmcp_guard::evidence::compute_params_hash_json;
 use rmcp_guard::identity::badge::{BadgeIssuer, BadgeRequest, self_sign};
 use rmcp_guard::identity::did::Did;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::keeper::BadgeKeeper;
 use rmcp_guard::identity::key::KeyGenerationError;
 use rmcp_guard::identity::key::SigningKey;
+use rmcp_guard::identity::pop::PopChallenge;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::AgentBadgeRenewer;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::ConnectedServer;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::PolicyEvent;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::RegistrationError;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::RegistryClient;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::RegistryError;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::ServerBadgeRenewer;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::generate_server_keypair;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::register_server_identity;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::setup_agent_identity;
+#[cfg(feature = "registry")]
+use rmcp_guard::identity::registry::setup_server_identity;
 use rmcp_guard::identity::resolve::KeySource;
 use rmcp_guard::identity::server::ServerErrorCode;
 use rmcp_guard::identity::server::ServerIdentity;
@@ -86,6 +111,9 @@ const SEED: &[&str] = &[
     "setup_server_identity",
     "RegistrationError",
     "KeyGenerationError",
+    "MCPServerIdentity.from_env()",
+    "ServerBadgeKeeper",
+    "GuardEventEmitter",
     "Decision",
     "AuthLevel",
     "DenyReason",
@@ -103,6 +131,11 @@ const SEED: &[&str] = &[
     "CAPISCIO_CORE_ADDR",
     "CAPISCIO_SERVER_ORIGIN",
     "CAPISCIO_LOG_LEVEL",
+    "CAPISCIO_SERVER_ID",
+    "CAPISCIO_API_KEY",
+    "CAPISCIO_SERVER_URL",
+    "CAPISCIO_SERVER_DOMAIN",
+    "CAPISCIO_SERVER_PRIVATE_KEY_PEM",
     "CapiscioMCPServer(name, did, badge)",
     "CapiscioMCPServer.tool(min_trust_level=..)",
     "CapiscioMCPServer.run(transport=\"stdio\")",
@@ -273,6 +306,41 @@ fn the_environment_adds_no_trust() {
         .build()
         .unwrap();
     assert!(!config.verifier().has_issuers() && config.audiences().is_empty());
+}
+
+/// The names of the page that stand for a registry; against a real one they are used by the tests of the registry's client.
+#[cfg(feature = "registry")]
+#[tokio::test]
+async fn a_registry_that_cannot_be_reached_is_an_error_with_advice() {
+    use rmcp_guard::identity::fetch::Fetcher;
+    use rmcp_guard::identity::keeper::SelfSignedRenewer;
+    use rmcp_guard::identity::registry::{BadgeOptions, EventDecision, RetryPolicy};
+
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("keys");
+    let pair = generate_server_keypair(Some(&keys)).unwrap();
+    assert!(pair.private_key_path.is_some_and(|path| path.is_file()));
+    let again: RegistrationError = generate_server_keypair(Some(&keys)).unwrap_err();
+    assert!(!again.advice().is_empty());
+
+    // no port on this machine, and no fetcher that would reach it
+    let client = RegistryClient::new("https://127.0.0.1:1", None, Fetcher::new().unwrap()).unwrap();
+    let client = client.with_retry(RetryPolicy::never());
+    let id = "6a1f2f58-8c8f-4a0c-9a39-6f3d3c1d2b10";
+    let (did, key) = (pair.did.clone(), pair.key.public_key());
+    assert!(register_server_identity(&client, id, &did, &key).await.is_err());
+    assert!(setup_server_identity(&client, id, &keys).await.is_err());
+    assert!(setup_agent_identity(client.clone(), id, &keys).await.is_err());
+    let event = PolicyEvent::new(EventDecision::Deny, "read_file", SystemClock.now()).unwrap();
+    let error: RegistryError = client.post_event(&event).await.unwrap_err();
+    assert!(!error.advice().is_empty());
+
+    let _ = ServerBadgeRenewer::new(client.clone(), id, did.clone(), key);
+    let _ = AgentBadgeRenewer::by_account(client, did, Arc::clone(&pair.key), BadgeOptions::new());
+    let keeper = BadgeKeeper::builder(Arc::new(SelfSignedRenewer::new(pair.key))).start().unwrap();
+    assert!(keeper.ready().await.is_ok());
+    let connected: Option<ConnectedServer> = None;
+    assert!(connected.is_none());
 }
 
 /// A key source of one's own stands where a registry client will.

@@ -17,6 +17,7 @@ pub const LOG_LEVEL_VARIABLE: &str = "CAPISCIO_LOG_LEVEL";
 const IGNORED: &[(&str, &str)] = &[
     ("CAPISCIO_TRUST_STORE_KEY", "trust is configured with `issuer`"),
     ("CAPISCIO_TRUST_PATH", "trust is configured with `issuer`"),
+    ("CAPISCIO_CACHE_PATH", "the cache of revocations is configured with `revocations`"),
     ("CAPISCIO_REGISTRY_ENDPOINT", "trust is configured with `issuer`, evidence with `evidence`"),
     ("CAPISCIO_EVIDENCE_MODE", "evidence is configured with `evidence`"),
     ("CAPISCIO_EVIDENCE_DIR", "evidence is configured with `evidence`"),

@@ -280,7 +280,10 @@ impl Question {
             Kind::Subject => {
                 let (id, did) = (answer.get("id"), answer.get("did"));
                 let is = |named: &Value, text: Option<&str>| text.is_some() && named.as_str() == text;
-                let wrong_id = id.is_some_and(|named| !is(named, Some(&self.id)) && !is(named, self.did.as_deref()));
+                // Asked for by its DID, and answered about it, an agent has whatever id the registry gave it.
+                let by_did = self.did.as_ref() == Some(&self.id) && did.is_some();
+                let names_other = |named: &Value| !is(named, Some(&self.id)) && !is(named, self.did.as_deref());
+                let wrong_id = !by_did && id.is_some_and(names_other);
                 let wrong_did = did.is_some_and(|named| !is(named, self.did.as_deref()));
                 let names_did = did.is_some() || id.is_some_and(|named| is(named, self.did.as_deref()));
                 if wrong_id || wrong_did || (id.is_none() && did.is_none()) || (self.needs_did && !names_did) {

@@ -23,6 +23,9 @@ use crate::registry::{self, ApiKeyArgs};
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keep a live badge in a file (mode 0600), replaced whole and before it expires, until the program is ended.
+///
+/// Without an API key the badge that is in the file asks for the next one by proof; for that it has to be made out to the
+/// registry too, by another --audience.
 #[derive(Debug, Args)]
 #[command(
     after_help = "EXAMPLES:\n  rmcp-guard badge keep --out agent.badge --key agent.pem --registry https://registry.example.com \\\n    \

@@ -65,8 +65,8 @@ impl IssuedBadge {
     pub(super) fn check_is_about(&self, did: &Did, key: &PublicKey) -> Result<(), RegistryError> {
         let names_did = self.subject.as_deref().is_some_and(|subject| did.is_named_by(subject));
         let badge = UnverifiedBadge::parse(&self.token).ok();
-        let named_key = badge.as_ref().and_then(|badge| badge.claims().get("key"));
-        let names_key = named_key.is_none_or(|jwk| PublicKey::from_jwk(jwk).is_ok_and(|named| named == *key));
+        let jwk = badge.as_ref().and_then(|badge| badge.claims().get("key"));
+        let names_key = jwk.is_none_or(|jwk| PublicKey::from_jwk(jwk).is_ok_and(|named| named == *key));
         if names_did && names_key { Ok(()) } else { Err(RegistryError::new(RegistryErrorKind::ForeignBadge)) }
     }
 }

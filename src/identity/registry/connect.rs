@@ -380,11 +380,11 @@ impl ServerConnector {
 
 /// Whether the registry may answer otherwise without anybody's doing.
 const fn is_outage(error: &RegistryError) -> bool {
-    match error.kind() {
-        RegistryErrorKind::RateLimited | RegistryErrorKind::Unavailable => true,
-        RegistryErrorKind::Unreachable(_) => !error.is_permanent(),
-        _ => false,
-    }
+    let no_answer = matches!(
+        error.kind(),
+        RegistryErrorKind::RateLimited | RegistryErrorKind::Unavailable | RegistryErrorKind::Unreachable(_)
+    );
+    no_answer && !error.is_permanent()
 }
 
 fn outage(error: &RegistryError) {

@@ -205,9 +205,8 @@ impl KeyDirectory {
             Err(error) => return Err(KeyDirectoryError::io(&path)(error)),
         };
         // Of the open file, so that what is judged is what is read.
-        refuse_others(&path, &file, 0o077)?;
-        let directory = File::open(&self.0).map_err(KeyDirectoryError::io(&self.0))?;
-        refuse_others(&self.0, &directory, 0o022)?;
+        refuse_others(&path, &file.metadata().map_err(KeyDirectoryError::io(&path))?, 0o077)?;
+        self.refuse_writers()?;
         let pem = match read_all(&file, MAX_PEM_BYTES) {
             Ok(pem) => Zeroizing::new(pem),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -225,6 +224,7 @@ impl KeyDirectory {
     /// [`KeyDirectoryErrorKind::Io`].
     pub fn store_new(&self, key: &SigningKey) -> Result<bool, KeyDirectoryError> {
         self.make()?;
+        self.refuse_writers()?;
         let path = self.private_key_path();
         let not_a_key = |_| KeyDirectoryError::new(KeyDirectoryErrorKind::NotAKey, &path);
         let pem = key.to_pkcs8_pem().map_err(not_a_key)?;
@@ -309,6 +309,12 @@ impl KeyDirectory {
         builder.create(&self.0).map_err(KeyDirectoryError::io(&self.0))
     }
 
+    /// Whoever may write the directory may put another key in the place of this one.
+    fn refuse_writers(&self) -> Result<(), KeyDirectoryError> {
+        let metadata = fs::metadata(&self.0).map_err(KeyDirectoryError::io(&self.0))?;
+        refuse_others(&self.0, &metadata, 0o022)
+    }
+
     /// A short line of text; what is none counts as missing.
     fn note(&self, name: &str) -> Option<String> {
         let bytes = read_bounded(&self.0.join(name), MAX_DID_BYTES).ok()?;
@@ -361,18 +367,18 @@ fn private_options() -> fs::OpenOptions {
     options
 }
 
-/// Refuses a file that group or world have one of the `forbidden` rights to.
+/// Refuses what group or world have one of the `forbidden` rights to.
 #[cfg(unix)]
-fn refuse_others(path: &Path, file: &File, forbidden: u32) -> Result<(), KeyDirectoryError> {
+fn refuse_others(path: &Path, metadata: &fs::Metadata, forbidden: u32) -> Result<(), KeyDirectoryError> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let mode = file.metadata().map_err(KeyDirectoryError::io(path))?.permissions().mode();
-    if mode & forbidden == 0 { Ok(()) } else { Err(KeyDirectoryError::new(KeyDirectoryErrorKind::Permissions, path)) }
+    let refused = metadata.permissions().mode() & forbidden != 0;
+    if refused { Err(KeyDirectoryError::new(KeyDirectoryErrorKind::Permissions, path)) } else { Ok(()) }
 }
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "the form of the Unix version")]
-fn refuse_others(_: &Path, _: &File, _: u32) -> Result<(), KeyDirectoryError> {
+fn refuse_others(_: &Path, _: &fs::Metadata, _: u32) -> Result<(), KeyDirectoryError> {
     Ok(())
 }
 

@@ -81,6 +81,16 @@ fn a_key_that_others_may_read_or_replace_is_refused() {
 }
 
 #[test]
+#[cfg(unix)]
+fn no_key_is_made_where_others_may_replace_it() {
+    let home = tempfile::tempdir().unwrap();
+    set_mode(home.path(), 0o777);
+    let directory = KeyDirectory::new(home.path());
+    assert_eq!(kind(directory.load_or_generate()), KeyDirectoryErrorKind::Permissions);
+    assert!(!directory.private_key_path().exists());
+}
+
+#[test]
 fn what_is_no_key_is_refused_and_kept() {
     let home = tempfile::tempdir().unwrap();
     let directory = KeyDirectory::new(home.path().join("keys"));

@@ -78,14 +78,13 @@ impl ServerIdentity {
         let required =
             |variable| read(variable)?.ok_or(EnvironmentError { variable, problem: "is not set; see the registry" });
 
-        let server = match ServerRef::from(required(SERVER_ID_VARIABLE)?) {
-            ServerRef::Id(id) if uuid::Uuid::try_parse(&id).is_err() => {
-                return Err(
-                    EnvironmentError { variable: SERVER_ID_VARIABLE, problem: "is neither a UUID nor `auto`" }.into()
-                );
-            }
-            server => server,
-        };
+        let server = ServerRef::from(required(SERVER_ID_VARIABLE)?);
+        if let ServerRef::Id(id) = &server
+            && uuid::Uuid::try_parse(id).is_err()
+        {
+            let problem = "is neither a UUID nor `auto`";
+            return Err(EnvironmentError { variable: SERVER_ID_VARIABLE, problem }.into());
+        }
         let api_key = ApiKey::new(required(API_KEY_VARIABLE)?);
         let url = read(SERVER_URL_VARIABLE)?;
         let client = RegistryClient::new(url.as_deref().unwrap_or(DEFAULT_REGISTRY), Some(api_key), fetcher)?;

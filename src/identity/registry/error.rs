@@ -148,10 +148,9 @@ impl RegistryError {
     }
 
     pub(super) fn of_fetch(error: &FetchError) -> Self {
-        Self::new(match error.kind() {
-            FetchErrorKind::ContentType | FetchErrorKind::TooLarge => RegistryErrorKind::Answer,
-            kind => RegistryErrorKind::Unreachable(kind),
-        })
+        let kind = error.kind();
+        let arrived = matches!(kind, FetchErrorKind::ContentType | FetchErrorKind::TooLarge);
+        Self::new(if arrived { RegistryErrorKind::Answer } else { RegistryErrorKind::Unreachable(kind) })
     }
 
     /// The error of an answer with another status than one of success. `secrets` were in the request.

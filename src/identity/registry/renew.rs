@@ -15,13 +15,13 @@ use crate::identity::registry::error::{RegistryError, RegistryErrorKind};
 type Renewal<'a> = Pin<Box<dyn Future<Output = Result<String, RenewError>> + Send + 'a>>;
 
 fn failed(error: &RegistryError) -> RenewError {
-    let message = match error.kind() {
-        RegistryErrorKind::Unreachable(kind) => kind.as_str(),
-        kind => kind.as_str(),
-    };
-    let failure = RenewError::new(message);
-    let failure = if error.is_permanent() { failure.permanent() } else { failure };
-    error.retry_after().map_or_else(|| failure.clone(), |after| failure.clone().with_retry_after(after))
+    let kind = error.kind();
+    let message = if let RegistryErrorKind::Unreachable(cause) = kind { cause.as_str() } else { kind.as_str() };
+    let mut failure = RenewError::new(message);
+    if let Some(after) = error.retry_after() {
+        failure = failure.with_retry_after(after);
+    }
+    if error.is_permanent() { failure.permanent() } else { failure }
 }
 
 /// Renews a server's badge by the account's API key. A badge of another DID or another key is refused.

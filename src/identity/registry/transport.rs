@@ -253,24 +253,13 @@ fn is_failure(members: &Map<String, Value>) -> bool {
 
 /// Whether another attempt may succeed and can do no harm.
 fn may_repeat(error: &RegistryError, repeat: Repeat) -> bool {
-    match error.kind() {
-        RegistryErrorKind::RateLimited => true,
-        RegistryErrorKind::Unavailable => repeat == Repeat::Always,
-        RegistryErrorKind::Unreachable(kind) => match kind {
-            FetchErrorKind::Dns | FetchErrorKind::Connect | FetchErrorKind::Busy => true,
-            FetchErrorKind::Timeout | FetchErrorKind::Body => repeat == Repeat::Always,
-            FetchErrorKind::Url
-            | FetchErrorKind::Port
-            | FetchErrorKind::Address
-            | FetchErrorKind::Tls
-            | FetchErrorKind::Redirect
-            | FetchErrorKind::Status(_)
-            | FetchErrorKind::ContentType
-            | FetchErrorKind::TooLarge
-            | FetchErrorKind::Request => false,
-        },
-        _ => false,
-    }
+    use RegistryErrorKind::{RateLimited, Unavailable, Unreachable};
+
+    let kind = error.kind();
+    let unsent =
+        matches!(kind, RateLimited | Unreachable(FetchErrorKind::Dns | FetchErrorKind::Connect | FetchErrorKind::Busy));
+    let unsure = matches!(kind, Unavailable | Unreachable(FetchErrorKind::Timeout | FetchErrorKind::Body));
+    unsent || (unsure && repeat == Repeat::Always)
 }
 
 /// Origin and normal form of a base URL: https, or http for this machine, with plain path segments and nothing else.

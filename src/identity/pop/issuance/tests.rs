@@ -179,8 +179,8 @@ fn the_key_is_one_that_the_did_authenticates_with() {
         assert_eq!(verify(&named(kid), &document(&json!([KID]))), ProofError::KeyNotFound, "{kid}");
     }
     let forger = SigningKey::from_seed(&[0x22; 32]);
-    let forged = jws::sign(&forger, Some(PROOF_TYP), Some(KID), vector()["claims"].to_string().as_bytes());
-    assert_eq!(verify(&forged, &document(&json!([KID]))), ProofError::SignatureInvalid);
+    let proof_of_other = jws::sign(&forger, Some(PROOF_TYP), Some(KID), vector()["claims"].to_string().as_bytes());
+    assert_eq!(verify(&proof_of_other, &document(&json!([KID]))), ProofError::SignatureInvalid);
     let foreign = DidDocument::of_did_key(&forger.did()).unwrap();
     assert_eq!(verify(&proof, &foreign), ProofError::DidDocumentInvalid);
 }

@@ -143,7 +143,7 @@ async fn a_servers_badge_is_found_at_four_places_in_order() {
         let issued = issued.unwrap();
         assert_eq!((&*issued.token, issued.subject.as_deref()), (one.as_str(), Some(AGENT)));
         assert!(issued.jti.is_some());
-        assert!(!format!("{issued:?}").contains(&one[..20]));
+        assert!(!format!("{issued:?}").contains(one.split('.').next().unwrap()));
     }
     let (sent, _) = sent(json!({}), async |client| client.server_badge(SERVER_ID, None).await).await;
     assert_eq!(sent.body, json!({}));

@@ -1,8 +1,8 @@
 //! A registry that is down, wrong or hostile.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;

@@ -5,6 +5,8 @@
 #![cfg(feature = "registry")]
 #![expect(unreachable_pub, reason = "what stories share is public to them")]
 #![expect(clippy::disallowed_methods, reason = "servers under test run in tasks of their own")]
+#![expect(clippy::arithmetic_side_effects, reason = "times of tests are small")]
+#![expect(clippy::type_complexity, reason = "a table of cases names its columns once")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "an answer of another kind fails the test")]
 
 #[cfg(test)]

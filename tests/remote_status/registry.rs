@@ -1,6 +1,7 @@
 //! A registry on loopback that answers as a test tells it to, and a CA that signs in its name.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,24 +10,22 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Request, Response, StatusCode};
 use rmcp_guard::clock::{Clock as _, UnixSeconds};
-use rmcp_guard::identity::badge::{
-    BadgeContext, BadgeErrorKind, BadgeIssuer, BadgeRequest, BadgeVerifier, Profile, Revocations, VerifiedBadge,
-};
+use rmcp_guard::identity::badge::{BadgeContext, BadgeErrorKind, BadgeVerifier, Profile, Revocations, VerifiedBadge};
 use rmcp_guard::identity::did::Did;
 use rmcp_guard::identity::fetch::Fetcher;
+use rmcp_guard::identity::jws;
 use rmcp_guard::identity::key::SigningKey;
-use rmcp_guard::identity::trust_level::TrustLevel;
 use rmcp_guard::identity::trust_store::Issuer;
 use rmcp_guard::test_util::{FixedClock, TEST_NOW};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub const AUDIENCE: &str = "https://files.example.com";
+pub(crate) const AUDIENCE: &str = "https://files.example.com";
 
 /// What the registry says to one request.
 #[derive(Clone, Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     Json(Value),
     /// Status, content type, body.
     Text(u16, &'static str, String),
@@ -38,14 +37,14 @@ pub enum Reply {
     Late(Duration, Box<Reply>),
 }
 
-pub type Script = Box<dyn Fn(&str) -> Reply + Send>;
+pub(crate) type Script = Box<dyn Fn(&str) -> Reply + Send>;
 
-pub struct Registry {
-    pub origin: String,
-    pub clock: Arc<FixedClock>,
+pub(crate) struct Registry {
+    pub(crate) origin: String,
+    pub(crate) clock: Arc<FixedClock>,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
-    ca: BadgeIssuer,
+    issued: AtomicUsize,
 }
 
 struct Shared {
@@ -54,66 +53,68 @@ struct Shared {
 }
 
 impl Registry {
-    pub async fn start(script: impl Fn(&str) -> Reply + Send + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared { script: Mutex::new(Box::new(script)), requests: Mutex::default() });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let server = tokio::runtime::Handle::current().spawn(async { axum::serve(listener, router).await.unwrap() });
-        let ca = BadgeIssuer::new(&origin, "ca-1", Arc::new(SigningKey::from_seed(&[1; 32]))).unwrap();
-        Self { origin, clock: Arc::new(FixedClock::new(TEST_NOW)), shared, server, ca }
+        Self { origin, clock: Arc::new(FixedClock::new(TEST_NOW)), shared, server, issued: AtomicUsize::new(0) }
     }
 
     /// Answers in another way from now on.
-    pub fn script(&self, script: impl Fn(&str) -> Reply + Send + 'static) {
+    pub(crate) fn script(&self, script: impl Fn(&str) -> Reply + Send + 'static) {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
     /// Paths with queries, in order.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().unwrap().clone()
     }
 
     /// How many requests there were for paths that contain `part`.
-    pub fn asked(&self, part: &str) -> usize {
+    pub(crate) fn asked(&self, part: &str) -> usize {
         self.requests().iter().filter(|request| request.contains(part)).count()
     }
 
     /// Refuses connections from now on; those that stand are left alone, so ask with a new [`fetcher`].
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.server.abort();
     }
 
-    pub fn now(&self) -> UnixSeconds {
+    pub(crate) fn now(&self) -> UnixSeconds {
         self.clock.now_unix()
     }
 
     /// A badge of `subject` for an hour, and its `jti`.
-    pub async fn badge_of(&self, subject: Did, level: TrustLevel) -> (String, String) {
-        let request = BadgeRequest::new(subject, SigningKey::from_seed(&[9; 32]).public_key(), level);
-        let request = request.domain("a.example").audience(AUDIENCE).lifetime(Duration::from_secs(3600));
-        let token = self.ca.issue(&request, self.now()).unwrap();
-        let jti = self.verify_with(None, &token).await.unwrap().jti().to_owned();
-        (token, jti)
+    pub(crate) fn badge_of(&self, subject: &Did, level: u8) -> (String, String) {
+        let (now, jti) = (self.now().as_i64(), format!("jti-{}", self.issued.fetch_add(1, Ordering::SeqCst)));
+        let claims = json!({
+            "jti": jti, "iss": self.origin, "sub": subject.as_str(), "aud": [AUDIENCE], "iat": now, "exp": now + 3600,
+            "ial": "0", "key": holder().public_key().to_jwk(),
+            "vc": {
+                "type": ["VerifiableCredential", "AgentIdentity"],
+                "credentialSubject": {"domain": "a.example", "level": level.to_string()},
+            },
+        });
+        (jws::sign(&ca(), Some("JWT"), Some("ca-1"), claims.to_string().as_bytes()), jti)
     }
 
-    pub async fn badge(&self, level: u8) -> (String, String) {
-        self.badge_of(agent(), TrustLevel::try_from(level).unwrap()).await
+    pub(crate) fn badge(&self, level: u8) -> (String, String) {
+        self.badge_of(&agent(), level)
     }
 
-    pub async fn verify(&self, revocations: &Revocations, token: &str) -> Result<VerifiedBadge, BadgeErrorKind> {
-        self.verify_with(Some(revocations), token).await
-    }
-
-    async fn verify_with(&self, revocations: Option<&Revocations>, token: &str) -> Result<VerifiedBadge, BadgeErrorKind> {
-        let issuer = Issuer::jwks(&self.origin, &self.ca.jwks_json()).unwrap();
-        let issuer = issuer.subjects(["did:key", "did:web:*"]).unwrap();
-        let verifier = BadgeVerifier::builder().issuer(issuer).audience(AUDIENCE).profile(Profile::Dev);
-        let verifier = match revocations {
-            Some(revocations) => verifier.revocations(revocations.clone()),
-            None => verifier.insecure_no_revocation(),
-        };
-        verifier.build().verify(token, &BadgeContext::at(self.now())).await.map_err(|error| error.kind())
+    pub(crate) async fn verify(&self, revocations: &Revocations, token: &str) -> Result<VerifiedBadge, BadgeErrorKind> {
+        let mut jwk = ca().public_key().to_jwk();
+        jwk["kid"] = "ca-1".into();
+        let issuer = Issuer::jwks(&self.origin, &json!({"keys": [jwk]}).to_string()).unwrap();
+        let verifier = BadgeVerifier::builder()
+            .issuer(issuer.subjects(["did:key", "did:web:*"]).unwrap())
+            .audience(AUDIENCE)
+            .profile(Profile::Dev)
+            .revocations(revocations.clone())
+            .build();
+        verifier.verify(token, &BadgeContext::at(self.now())).await.map_err(|error| error.kind())
     }
 }
 
@@ -123,23 +124,31 @@ impl Drop for Registry {
     }
 }
 
+fn ca() -> SigningKey {
+    SigningKey::from_seed(&[1; 32])
+}
+
+fn holder() -> SigningKey {
+    SigningKey::from_seed(&[9; 32])
+}
+
 /// A did:key subject.
-pub fn agent() -> Did {
-    SigningKey::from_seed(&[9; 32]).did()
+pub(crate) fn agent() -> Did {
+    holder().did()
 }
 
 /// Asks this machine, and gives up soon enough for a test.
-pub fn fetcher() -> Fetcher {
+pub(crate) fn fetcher() -> Fetcher {
     Fetcher::builder().dangerous_allow_loopback().timeout(Duration::from_secs(5)).build().unwrap()
 }
 
-pub fn rfc3339(time: UnixSeconds) -> String {
+pub(crate) fn rfc3339(time: UnixSeconds) -> String {
     let since = Duration::from_secs(u64::try_from(time.as_i64()).unwrap());
     humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since).to_string()
 }
 
 /// A page of revocations.
-pub fn page(ids: &[String], synced_at: UnixSeconds, next_cursor: Option<&str>) -> Reply {
+pub(crate) fn page(ids: &[String], synced_at: UnixSeconds, next_cursor: Option<&str>) -> Reply {
     let entries: Vec<_> = ids.iter().map(|jti| json!({"jti": jti, "revokedAt": "2025-10-09T08:00:00Z"})).collect();
     let mut page = json!({"revocations": entries, "syncedAt": rfc3339(synced_at)});
     if let Some(cursor) = next_cursor {
@@ -150,22 +159,22 @@ pub fn page(ids: &[String], synced_at: UnixSeconds, next_cursor: Option<&str>) -
 
 /// What a well-behaved registry holds; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Records {
-    pub revoked: Arc<Mutex<BTreeSet<String>>>,
-    pub disabled: Arc<Mutex<BTreeSet<String>>>,
+pub(crate) struct Records {
+    pub(crate) revoked: Arc<Mutex<BTreeSet<String>>>,
+    pub(crate) disabled: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Records {
-    pub fn revoke(&self, jti: &str) {
+    pub(crate) fn revoke(&self, jti: &str) {
         self.revoked.lock().unwrap().insert(jti.to_owned());
     }
 
-    pub fn disable(&self, did: &str) {
+    pub(crate) fn disable(&self, did: &str) {
         self.disabled.lock().unwrap().insert(did.to_owned());
     }
 
     /// Answers by these records, and by `clock`.
-    pub fn script(&self, clock: &Arc<FixedClock>) -> impl Fn(&str) -> Reply + Send + 'static {
+    pub(crate) fn script(&self, clock: &Arc<FixedClock>) -> impl Fn(&str) -> Reply + Send + 'static {
         let (records, clock) = (self.clone(), Arc::clone(clock));
         move |path| {
             let segments: Vec<_> = path.split(['/', '?']).collect();
@@ -207,7 +216,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
             response.header("location", "/elsewhere").body(Body::from(body))
         }
         Reply::Endless => {
-            let parts = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 4096])));
+            let parts =
+                futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 4096])));
             json.body(Body::from_stream(parts))
         }
         Reply::Silence | Reply::Late(..) => std::future::pending().await,

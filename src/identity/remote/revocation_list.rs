@@ -174,6 +174,11 @@ impl RevocationList {
 
     /// Syncs for ever.
     pub(super) async fn run(self: Arc<Self>) {
+        // What was read a moment ago, by us or by the process before, is due when it would have been.
+        let known = self.state().mark.and_then(|mark| age(mark.synced_at, self.clock.now_unix()));
+        if let Some(left) = known.and_then(|age| self.interval.checked_sub(age)) {
+            let _ = timeout(left, self.wanted.notified()).await;
+        }
         loop {
             // The state and the log have what went wrong.
             let _ = self.sync().await;
@@ -382,6 +387,11 @@ impl RevocationList {
 /// Whether `then` is not after `now`, nor longer ago than `limit`.
 fn is_within(then: UnixSeconds, now: UnixSeconds, limit: Duration) -> bool {
     then <= now && now <= then.saturating_add(limit)
+}
+
+/// From `then` to `now`; `None` for a time that lies ahead.
+fn age(then: UnixSeconds, now: UnixSeconds) -> Option<Duration> {
+    u64::try_from(now.as_i64().saturating_sub(then.as_i64())).ok().map(Duration::from_secs)
 }
 
 fn rfc3339(time: UnixSeconds) -> String {

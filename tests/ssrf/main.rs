@@ -8,7 +8,6 @@
 //! `cfg(test)` says to clippy what cargo knows: these are tests, which fail by panicking.
 #![cfg(feature = "registry")]
 #![expect(unreachable_pub, reason = "what stories share is public to them")]
-#![expect(clippy::disallowed_methods, reason = "servers under test run in tasks of their own")]
 #![expect(clippy::arithmetic_side_effects, reason = "counters of a few hundred")]
 
 #[cfg(test)]

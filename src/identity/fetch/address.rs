@@ -82,24 +82,21 @@ fn embedded_v4(address: IpAddr) -> [Option<Ipv4Addr>; 2] {
     if address.is_loopback() || address.is_unspecified() {
         return [None, None];
     }
-    let last = || {
-        let [.., a, b, c, d] = address.octets();
-        Ipv4Addr::new(a, b, c, d)
-    };
+    let join = |high, low| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
+    let [_, first, second, third, .., high, low]: [u16; 8] = address.segments();
     // `to_ipv4` reads the mapped and the compatible form
     if let Some(inner) = address.to_ipv4() {
         return [Some(inner), None];
     }
     if NAT64.contains(&address) || NAT64_LOCAL.contains(&address) {
-        return [Some(last()), None];
+        return [Some(join(high, low)), None];
     }
-    let [_, _, a, b, c, d, e, f, ..] = address.octets();
     if SIX_TO_FOUR.contains(&address) {
-        return [Some(Ipv4Addr::new(a, b, c, d)), None];
+        return [Some(join(first, second)), None];
     }
     if TEREDO.contains(&address) {
         // RFC 4380 §4: the server, and the client with its bits turned over
-        return [Some(Ipv4Addr::new(c, d, e, f)), Some(Ipv4Addr::from_bits(!last().to_bits()))];
+        return [Some(join(second, third)), Some(join(!high, !low))];
     }
     [None, None]
 }

@@ -223,7 +223,9 @@ fn classify(error: &reqwest::Error) -> FetchError {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    type Pairs = &'static [(&'static str, &'static str)];
+
+    fn headers(pairs: Pairs) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn media_types_compare_without_case_and_parameters_and_come_once() {
         let json: &[&str] = &["application/json", "application/did+json"];
-        let cases: [(&[(&str, &str)], bool); 8] = [
+        let cases: [(Pairs, bool); 8] = [
             (&[("content-type", "application/json")], true),
             (&[("content-type", "Application/JSON; charset=utf-8")], true),
             (&[("content-type", "application/did+json ;x=y")], true),
@@ -251,17 +253,17 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_both_forms_and_capped() {
-        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        let cases: [(&[(&str, &str)], Option<u64>); 10] = [
+        const DATED: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let cases: [(Pairs, Option<u64>); 10] = [
             (&[("retry-after", "120")], Some(120)),
             (&[("retry-after", "0")], Some(0)),
             (&[("retry-after", "99999999999999999999999999")], Some(3600)),
             (&[("retry-after", "-1")], None),
             (&[("retry-after", "soon")], None),
             (&[("retry-after", "")], None),
-            (&[("retry-after", "Sun, 06 Nov 1994 08:51:37 GMT"), date], Some(120)),
-            (&[("retry-after", "Sun, 06 Nov 1994 08:49:00 GMT"), date], Some(0)),
-            (&[("retry-after", "Mon, 06 Nov 2034 08:49:37 GMT"), date], Some(3600)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:51:37 GMT"), DATED], Some(120)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:00 GMT"), DATED], Some(0)),
+            (&[("retry-after", "Mon, 06 Nov 2034 08:49:37 GMT"), DATED], Some(3600)),
             (&[("retry-after", "Sun, 06 Nov 1994 08:51:37 GMT")], None),
         ];
         for (pairs, want) in cases {

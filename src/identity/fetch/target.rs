@@ -95,7 +95,7 @@ fn reads_the_same(text: &str, url: &Url) -> bool {
         && Some(authority.host().to_ascii_lowercase().as_str()) == url.host_str()
         && same_port
         && (path == url.path() || (path.is_empty() && url.path() == "/"))
-        && strict.query().map(|query| query.as_str()) == url.query()
+        && strict.query().map(fluent_uri::pct_enc::EStr::as_str) == url.query()
         && !strict.has_fragment()
 }
 
@@ -186,7 +186,16 @@ mod tests {
             ("https://example.com:-1/", Some(Url)),
             ("https://example.com:/", Some(Url)),
             ("https://example.com:0443/", None),
-            // addresses in every spelling
+        ];
+        for (text, want) in cases {
+            assert_eq!(kind(text, &Reach::default()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_local_names_are_refused_in_every_spelling() {
+        use FetchErrorKind::{Address, Url};
+        let cases = [
             ("https://127.0.0.1/", Some(Address)),
             ("https://8.8.8.8/", Some(Address)),
             ("https://127.1/", Some(Address)),

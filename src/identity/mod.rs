@@ -17,7 +17,7 @@
 //! without an audience is good at every service that trusts its issuer. [`badge`] shows both outcomes.
 
 #[cfg(feature = "registry")]
-mod background;
+pub(crate) mod background;
 pub mod badge;
 pub mod did;
 #[cfg(feature = "registry")]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::clock::UnixSeconds;
 use crate::enforce::config::GuardConfig;
+use crate::identity::badge::Revocations;
 use crate::identity::health::SourceHealth;
 use crate::identity::trust_store::Issuer;
 
@@ -155,7 +156,7 @@ impl GuardConfig {
                 }
             }));
         }
-        for source in self.inner.revocations.iter().flat_map(|revocations| revocations.sources()) {
+        for source in self.inner.revocations.iter().flat_map(Revocations::sources) {
             asked.push(Box::pin(async move {
                 if source.refresh().await.is_ok() {
                     return Vec::new();
@@ -181,7 +182,7 @@ impl GuardConfig {
         let mut sources = Vec::new();
         for issuer in &self.inner.issuers {
             let name = || issuer.origin().to_owned();
-            let lists = self.inner.revocations.iter().flat_map(|revocations| revocations.sources());
+            let lists = self.inner.revocations.iter().flat_map(Revocations::sources);
             let keys = issuer.health().map(|health| (SourceKind::Keys, health));
             let lists = lists.filter_map(|list| Some((SourceKind::Revocations, list.health(issuer.origin())?)));
             sources.extend(keys.into_iter().chain(lists).map(|(kind, health)| SourceReport {

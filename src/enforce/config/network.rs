@@ -127,10 +127,8 @@ pub(super) fn discover(draft: &mut GuardConfigBuilder) {
         None => match table.fetcher() {
             Ok(fetcher) => fetcher,
             Err(error) => {
-                let key = match error {
-                    FetcherBuildError::RootCertificate => "network.root_certificates",
-                    _ => "network",
-                };
+                let roots = matches!(error, FetcherBuildError::RootCertificate);
+                let key = if roots { "network.root_certificates" } else { "network" };
                 return draft.problem(key, error.to_string());
             }
         },

@@ -443,10 +443,10 @@ fn a_directory_of_documents_is_read_whole_or_not_at_all() {
     assert_ne!(digest(build()), digest(complete()), "s33");
     #[cfg(unix)]
     {
+        use std::os::unix::fs::PermissionsExt as _;
         write(&documents, "note.txt", "", 0o666);
         assert_eq!(keys(build()), ["did_documents.directory"], "s33: others can write a file");
         fs::remove_file(documents.join("note.txt")).unwrap();
-        use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(&documents, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(keys(build()), ["did_documents.directory"], "s33: others can add a file");
     }
@@ -627,7 +627,7 @@ fn what_needs_the_network_is_a_mistake_in_a_build_without_it() {
 #[test]
 fn the_example_file_loads() {
     let (directory, path) = example();
-    write(directory.path(), "ca.pem", &super::network::tests::root_certificate(), 0o600);
+    write(directory.path(), "ca.pem", &network::tests::root_certificate(), 0o600);
     let config = GuardConfig::builder().file(path).build().unwrap();
     let reason = |tool| config.policy().evaluate(tool, Caller::ApiKey("build-bot"), None).reason;
     for (tool, want) in [

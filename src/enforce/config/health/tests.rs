@@ -86,13 +86,14 @@ mod over_the_network {
     use axum::routing::get;
 
     use super::*;
+    use crate::identity::background::Background;
     use crate::identity::fetch::Fetcher;
 
     struct Registry {
         origin: String,
         issuer: BadgeIssuer,
         up: Arc<AtomicBool>,
-        _server: tokio::task::JoinHandle<()>,
+        _server: Background,
     }
 
     impl Registry {
@@ -110,7 +111,7 @@ mod over_the_network {
                 }
             });
             let app = Router::new().route("/.well-known/jwks.json", keys);
-            let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+            let server = Background::start(async move { axum::serve(listener, app).await.unwrap() }).unwrap();
             Self { origin, issuer, up, _server: server }
         }
 

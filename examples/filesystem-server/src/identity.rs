@@ -53,15 +53,15 @@ impl IdentityArgs {
         fetcher: Option<&Fetcher>,
     ) -> Result<(Option<ServerIdentity>, Watch)> {
         let (identity, watch) = match (self.key.clone(), self.from_env) {
-            (Some(key), _) => self.from_files(&key, listening)?,
-            (None, true) => self.from_registry(listening, fetcher).await?,
+            (Some(key), _) => self.load_files(&key, listening)?,
+            (None, true) => self.ask_registry(listening, fetcher).await?,
             (None, false) => return Ok((None, Box::pin(pending()))),
         };
         tracing::info!(did = identity.did().as_str(), "server identity");
         Ok((Some(identity), watch))
     }
 
-    fn from_files(self, key: &Path, listening: Option<SocketAddr>) -> Result<(ServerIdentity, Watch)> {
+    fn load_files(self, key: &Path, listening: Option<SocketAddr>) -> Result<(ServerIdentity, Watch)> {
         let key = files::read_private(key)
             .and_then(|pem| SigningKey::from_pkcs8_pem(&pem).with_context(|| format!("reading {}", key.display())))?;
         let did = self.did.unwrap_or_else(|| key.did());
@@ -76,7 +76,7 @@ impl IdentityArgs {
         Ok((builder.build().context("the server's identity")?, watch))
     }
 
-    async fn from_registry(
+    async fn ask_registry(
         self,
         listening: Option<SocketAddr>,
         fetcher: Option<&Fetcher>,

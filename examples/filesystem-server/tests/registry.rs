@@ -67,8 +67,8 @@ impl Registry {
             [".well-known", "jwks.json"] => serde_json::from_str(&self.issuer.jwks_json()).ok(),
             ["v1", "sdk", "servers", id] => {
                 let body: Value = serde_json::from_str(body).unwrap();
-                let key = PublicKey::from_spki_pem(body["publicKey"].as_str()?).unwrap();
-                *self.server.lock().unwrap() = Some((Did::parse(body["did"].as_str()?).unwrap(), key));
+                let key = PublicKey::from_spki_pem(body.get("publicKey")?.as_str()?).unwrap();
+                *self.server.lock().unwrap() = Some((Did::parse(body.get("did")?.as_str()?).unwrap(), key));
                 Some(json!({"data": {"id": id, "orgId": "org-1"}}))
             }
             ["v1", "sdk", "servers", _, "badge"] => {

@@ -1,12 +1,10 @@
 //! The policy enforcement point: credential in, permit or denial out, evidence written either way.
 
-use std::future::ready;
-
 use crate::clock::UnixSeconds;
-use crate::enforce::record::{Recording, Undecided, evidence_unavailable};
+use crate::enforce::record::{Recording, Undecided};
 use crate::enforce::{Call, Denial, GuardConfig, GuardError, Permit, PresentedCredential, Principal, recorder};
 use crate::evidence::{EvidenceId, NoticeRecord, PolicyLoadedRecord, Record};
-use crate::policy::{Decision, DenyReason};
+use crate::policy::DenyReason;
 
 /// The guard without a transport. Cheap to clone; clones share configuration, caches and evidence.
 ///
@@ -73,18 +71,7 @@ impl Enforcer {
     /// # Errors
     /// A [`Denial`] with its reason; a failure to decide or to record is one too.
     pub async fn authorize(&self, call: &Call<'_>, credential: &PresentedCredential) -> Result<Permit, Denial> {
-        self.authorize_unless(call, credential, ready(call.refused)).await
-    }
-
-    /// [`authorize`](Self::authorize) with a refusal of the transport's that has to be waited for. It is asked once the
-    /// call has its place in the evidence, so that a call that is dropped meanwhile leaves its record too.
-    pub(crate) async fn authorize_unless(
-        &self,
-        call: &Call<'_>,
-        credential: &PresentedCredential,
-        refused: impl Future<Output = Option<(DenyReason, &'static str)>>,
-    ) -> Result<Permit, Denial> {
-        self.authorize_as(call, credential, Recording::Call, refused).await
+        self.authorize_as(call, credential, Recording::Call).await
     }
 
     pub(crate) async fn authorize_as(
@@ -92,24 +79,23 @@ impl Enforcer {
         call: &Call<'_>,
         credential: &PresentedCredential,
         recording: Recording,
-        refused: impl Future<Output = Option<(DenyReason, &'static str)>>,
     ) -> Result<Permit, Denial> {
+        let undecided = self.begin(*call, credential, recording).await;
+        let caller = self.identify(credential).await;
+        undecided.settle(call, &caller).await
+    }
+
+    /// Takes the place of a call in the evidence. From here on the call leaves a record, also when it is dropped.
+    pub(crate) async fn begin<'a>(
+        &'a self,
+        call: Call<'a>,
+        credential: &'a PresentedCredential,
+        recording: Recording,
+    ) -> Undecided<'a> {
         let log = self.config.evidence();
-        let places = if self.records_outcome(call, recording) { 2 } else { 1 };
+        let places = if self.records_outcome(&call, recording) { 2 } else { 1 };
         let reservation = recorder::within(log.wait_limit(), log.reserve_wait(places)).await;
-        let undecided = Undecided { enforcer: self, call, credential, recording, reservation: reservation.ok() };
-        let call = &Call { refused: refused.await, ..*call };
-        let verdict = self.decide(call, credential, self.now_unix()).await;
-        let mut permit = match undecided.record(verdict) {
-            Ok(permit) => permit,
-            Err((denial, ticket)) => return Err(self.settle_denial(denial, ticket).await),
-        };
-        if self.wants_durable(permit.requirement()) && permit.durable().await.is_err() {
-            let denial = evidence_unavailable(call, permit.principal());
-            permit.withdraw();
-            return Err(denial);
-        }
-        Ok(permit)
+        Undecided { enforcer: self, call, credential, recording, reservation: reservation.ok() }
     }
 
     /// [`authorize`](Self::authorize) for code that wants `?`.
@@ -122,7 +108,7 @@ impl Enforcer {
 
     /// The decision that [`authorize`](Self::authorize) would take, without a record: for lists.
     pub async fn would_allow(&self, call: &Call<'_>, credential: &PresentedCredential) -> bool {
-        self.decide(call, credential, self.now_unix()).await.evaluation.decision == Decision::Allow
+        self.allows(call, &self.identify(credential).await)
     }
 
     /// Who presents this credential, without a decision or a record: for sessions.
@@ -132,9 +118,7 @@ impl Enforcer {
     /// # Errors
     /// The reason why the credential does not count.
     pub async fn authenticate(&self, credential: &PresentedCredential) -> Result<Principal, DenyReason> {
-        let issuers = self.config.additional_issuers();
-        let identity = self.identify(credential, issuers, self.now_unix()).await.map_err(|failure| failure.reason)?;
-        Ok(Principal::new(identity.caller()))
+        self.identify(credential).await.principal()
     }
 
     /// Records something that is no decision: a task ended, a session was refused. Never waits; a failure is logged.

@@ -1,7 +1,5 @@
 //! capiscio-mcp's low-level question: may this caller call this tool? Decided and recorded, not run.
 
-use std::future::ready;
-
 use serde_json::{Map, Value};
 
 use crate::enforce::record::{Recording, evidence_unavailable};
@@ -53,7 +51,7 @@ pub async fn evaluate_tool_access(
 ) -> GuardResult {
     let call = Call::tool(tool_name, params);
     let credential = Ok(credential.clone());
-    match enforcer.authorize_as(&call, &credential, Recording::Evaluation, ready(None)).await {
+    match enforcer.authorize_as(&call, &credential, Recording::Evaluation).await {
         Ok(permit) => GuardResult::allowed(&permit),
         Err(denial) => GuardResult::denied(&denial),
     }
@@ -75,7 +73,8 @@ pub fn evaluate_tool_access_sync(
     let log = enforcer.config().evidence();
     let call = Call::tool(tool_name, params);
     let credential = Ok(credential.clone());
-    let verdict = poll_once(enforcer.decide(&call, &credential, enforcer.now_unix())).ok_or(WouldWait)?;
+    let caller = poll_once(enforcer.identify_unhurried(&credential)).ok_or(WouldWait)?;
+    let verdict = enforcer.decide(&call, &caller);
     let durable = enforcer.wants_durable(verdict.requirement.as_ref());
     if durable && !recorder::may_block() {
         return Err(WouldWait);

@@ -33,9 +33,14 @@ pub use credential::{
     PresentedCredential, is_guard_meta_key,
 };
 #[cfg(feature = "layer")]
+pub(crate) use decide::Authenticated;
+pub use decide::MAX_AUTHENTICATION;
+#[cfg(feature = "layer")]
 pub(crate) use denial::class_of;
 pub use denial::{Denial, GuardError, META_DENIAL};
 pub use enforcer::Enforcer;
 pub use evaluate::{GuardResult, WouldWait, evaluate_tool_access, evaluate_tool_access_sync};
 pub use permit::{Outcome, Permit};
 pub use principal::{Owner, Principal};
+#[cfg(feature = "layer")]
+pub(crate) use record::{Recording, Undecided};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::encoding::has_inexact_numbers;
-use crate::enforce::decide::Verdict;
+use crate::enforce::decide::{Authenticated, Verdict};
 use crate::enforce::permit::PendingOutcome;
 use crate::enforce::{
     Action, Call, CallerCredential, Denial, Enforcer, Permit, PresentedCredential, Principal, offered_auth_level,
@@ -27,16 +27,27 @@ pub(crate) enum Recording {
 /// whoever cancelled it must not be able to probe without a trace.
 pub(crate) struct Undecided<'a> {
     pub(crate) enforcer: &'a Enforcer,
-    pub(crate) call: &'a Call<'a>,
+    pub(crate) call: Call<'a>,
     pub(crate) credential: &'a PresentedCredential,
     pub(crate) recording: Recording,
     pub(crate) reservation: Option<Reservation>,
 }
 
 impl Undecided<'_> {
-    pub(crate) fn record(mut self, verdict: Verdict) -> Result<Permit, (Denial, Option<Ticket>)> {
-        let reservation = self.reservation.take();
-        self.enforcer.record(self.call, self.credential, verdict, reservation, self.recording)
+    /// Decides and records. `call` is what the place was taken for, with what was learnt since.
+    pub(crate) async fn settle(mut self, call: &Call<'_>, caller: &Authenticated) -> Result<Permit, Denial> {
+        let Self { enforcer, credential, recording, .. } = self;
+        let verdict = enforcer.decide(call, caller);
+        let mut permit = match enforcer.record(call, credential, verdict, self.reservation.take(), recording) {
+            Ok(permit) => permit,
+            Err((denial, ticket)) => return Err(enforcer.settle_denial(denial, ticket).await),
+        };
+        if enforcer.wants_durable(permit.requirement()) && permit.durable().await.is_err() {
+            let denial = evidence_unavailable(call, permit.principal());
+            permit.withdraw();
+            return Err(denial);
+        }
+        Ok(permit)
     }
 }
 
@@ -51,7 +62,7 @@ impl Drop for Undecided<'_> {
         let evaluation = self.enforcer.denied(reason, detail);
         let verdict = Verdict { evaluation, identity: None, requirement: None };
         // Nobody waits for this answer; the record is what matters.
-        drop(self.enforcer.record(self.call, self.credential, verdict, Some(reservation), self.recording));
+        drop(self.enforcer.record(&self.call, self.credential, verdict, Some(reservation), self.recording));
     }
 }
 

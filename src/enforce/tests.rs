@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::{Map, Value, json};
 
+use super::record::Recording;
 use super::*;
 use crate::evidence::{AppendError, EvidenceLog, EvidenceMode};
 use crate::identity::badge::BadgeRequest;
@@ -353,11 +354,15 @@ async fn a_call_dropped_at_any_point_leaves_one_decision_and_its_outcome() {
                 let call = Call::tool(tool, None);
                 {
                     let mut waits = 5;
-                    let refused = std::future::poll_fn(move |_| {
+                    let waiting = std::future::poll_fn(move |_| {
                         waits -= 1;
-                        if waits == 0 { Poll::Ready(None) } else { Poll::Pending }
+                        if waits == 0 { Poll::Ready(()) } else { Poll::Pending }
                     });
-                    let mut authorize = pin!(enforcer.authorize_unless(&call, &credential, refused));
+                    let mut authorize = pin!(async {
+                        let undecided = enforcer.begin(call, &credential, Recording::Call).await;
+                        waiting.await;
+                        undecided.settle(&call, &enforcer.identify(&credential).await).await
+                    });
                     let mut context = Context::from_waker(Waker::noop());
                     for _ in 0..polls {
                         if authorize.as_mut().poll(&mut context).is_ready() {

@@ -27,6 +27,8 @@ mod identity_layer;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod one_authentication;
+#[cfg(test)]
 #[cfg(feature = "client")] // for reqwest
 mod raw_http;
 #[cfg(test)]

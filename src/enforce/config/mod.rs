@@ -155,6 +155,12 @@ impl GuardConfig {
         &self.inner.own_dids
     }
 
+    /// Whether `other` is this very configuration, and not one that says the same.
+    #[cfg(feature = "layer")]
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The origins of the issuers that only the rules which name them trust.
     pub(crate) fn additional_issuers(&self) -> &[String] {
         &self.inner.additional_issuers

@@ -1,5 +1,8 @@
 //! What is known of a badge once it has been verified.
 
+#[cfg(feature = "layer")]
+use sha2::{Digest as _, Sha256};
+
 use crate::clock::UnixSeconds;
 use crate::identity::did::Did;
 use crate::identity::key::PublicKey;
@@ -114,6 +117,12 @@ impl VerifiedBadge {
     #[must_use]
     pub const fn token_sha256(&self) -> &[u8; 32] {
         &self.token_sha256
+    }
+
+    /// Whether `token` is the exact token that was verified.
+    #[cfg(feature = "layer")]
+    pub(crate) fn is_of_token(&self, token: &str) -> bool {
+        self.token_sha256[..] == Sha256::digest(token)[..]
     }
 
     /// Tolerances that this badge needed, as fixed texts.

@@ -18,8 +18,8 @@ use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer};
 
 use crate::enforce::{
-    Action, Call, CallerCredential, CredentialSources, Denial, Enforcer, Outcome, Permit, PresentedCredential,
-    Principal, is_bearer_badge, is_guard_meta_key,
+    Action, Authenticated, Call, CallerCredential, CredentialSources, Denial, Enforcer, Outcome, Permit,
+    PresentedCredential, Principal, Recording, Undecided, is_bearer_badge, is_guard_meta_key,
 };
 use crate::layer::guard::answer::{self, DenialShape};
 use crate::layer::guard::method_name::looks_standard;
@@ -64,6 +64,14 @@ impl Facts {
         match &self.session {
             Session::Bound(handle) => handle.key(),
             Session::None | Session::Unbound => None,
+        }
+    }
+
+    fn call<'a>(&'a self, action: Action<'a>) -> Call<'a> {
+        Call {
+            transport: self.transport,
+            protocol_version: self.protocol.as_ref().map(ProtocolVersion::as_str),
+            ..Call::new(action)
         }
     }
 
@@ -144,17 +152,34 @@ impl Gate {
         beside: Option<Result<&ToolRequirement, ()>>,
         refused: Option<(DenyReason, &'static str)>,
     ) -> Result<Permit, Denial> {
-        let mut call = Call::new(action);
-        call.beside = beside;
-        call.transport = facts.transport;
-        call.protocol_version = facts.protocol.as_ref().map(ProtocolVersion::as_str);
-        let refused = async {
-            match refused {
-                Some(refused) => Some(refused),
-                None => self.session_refusal(facts).await,
-            }
+        let call = Call { beside, refused, ..facts.call(action) };
+        let undecided = self.enforcer.begin(call, &facts.credential, Recording::Call).await;
+        let caller = self.identify(facts).await;
+        self.settle(facts, undecided, call, &caller).await
+    }
+
+    /// Who sends a request: what the session layer has found out about the same credential, or found out here.
+    async fn identify(&self, facts: &Facts) -> Authenticated {
+        let known = match &facts.session {
+            Session::Bound(handle) => handle.authenticated(),
+            Session::None | Session::Unbound => None,
         };
-        let permit = self.enforcer.authorize_unless(&call, &facts.credential, refused).await?;
+        match known.filter(|known| known.answers_for(&self.enforcer, &facts.credential)) {
+            Some(known) => known.clone(),
+            None => self.enforcer.identify(&facts.credential).await,
+        }
+    }
+
+    /// The decision, and the session that it may latch.
+    async fn settle(
+        &self,
+        facts: &Facts,
+        undecided: Undecided<'_>,
+        mut call: Call<'_>,
+        caller: &Authenticated,
+    ) -> Result<Permit, Denial> {
+        call.refused = call.refused.or_else(|| session_refusal(facts, caller));
+        let permit = undecided.settle(&call, caller).await?;
         let Session::Bound(handle) = &facts.session else { return Ok(permit) };
         if handle.latch(permit.principal().owner().as_ref()) {
             return Ok(permit);
@@ -162,7 +187,7 @@ impl Gate {
         // Two callers were authorized at once and the other one latched the session.
         let mut denial = Denial::withheld(
             &permit,
-            action.target(),
+            call.action.target(),
             DenyReason::SessionUnbound,
             "the session belongs to another caller",
         );
@@ -171,21 +196,6 @@ impl Gate {
             denial.evidence_id = None;
         }
         Err(denial)
-    }
-
-    /// Why this caller may not act in this session; `None` also when the credential fails, which has its own reason.
-    async fn session_refusal(&self, facts: &Facts) -> Option<(DenyReason, &'static str)> {
-        match &facts.session {
-            Session::None => None,
-            Session::Unbound => {
-                Some((DenyReason::SessionUnbound, "the request names a session that no session layer has bound"))
-            }
-            Session::Bound(handle) => {
-                let caller = self.enforcer.authenticate(&facts.credential).await.ok()?.owner();
-                let admitted = handle.admits(caller.as_ref());
-                (!admitted).then_some((DenyReason::SessionUnbound, "the session is not bound to this caller's headers"))
-            }
-        }
     }
 
     /// Decides on a tool call. `definition` is the tool as its handler defines it, looked up by its exact name.
@@ -308,20 +318,20 @@ impl Gate {
         definition: impl FnOnce(&str) -> Option<Tool>,
     ) -> Result<Permit, ErrorData> {
         let facts = self.take_facts(context);
-        let caller = match self.enforcer.authenticate(&facts.credential).await {
-            Ok(principal) => Self::task_owner(&principal, facts.session_key()),
-            Err(_) => None,
+        let call = facts.call(Action::Task { method, tool: "" });
+        let undecided = self.enforcer.begin(call, &facts.credential, Recording::Call).await;
+        let caller = self.identify(&facts).await;
+        let owner = caller.principal().ok().and_then(|principal| Self::task_owner(&principal, facts.session_key()));
+        let tool = self.tasks.tool_of(id, owner.as_ref());
+        let beside = tool.as_deref().and_then(|tool| requirement_of(definition(tool).as_ref()));
+        let call = match &tool {
+            Some(tool) => Call { beside: by_ref(beside.as_ref()), ..facts.call(Action::Task { method, tool }) },
+            None => Call {
+                refused: Some((DenyReason::TaskNotFound, "no such task, or it belongs to another caller")),
+                ..call
+            },
         };
-        let permit = match self.tasks.tool_of(id, caller.as_ref()) {
-            None => {
-                let refused = (DenyReason::TaskNotFound, "no such task, or it belongs to another caller");
-                self.authorize(&facts, Action::Task { method, tool: "" }, None, Some(refused)).await
-            }
-            Some(tool) => {
-                let beside = requirement_of(definition(&tool).as_ref());
-                self.authorize(&facts, Action::Task { method, tool: &tool }, by_ref(beside.as_ref()), None).await
-            }
-        };
+        let permit = self.settle(&facts, undecided, call, &caller).await;
         let permit = permit.map_err(|denial| answer::error(&denial))?;
         context.extensions.insert(permit.principal().clone());
         Ok(permit)
@@ -360,19 +370,17 @@ impl Gate {
         definition: impl Fn(&str) -> Option<Tool>,
     ) {
         self.warn_of_dead_rules(first_page, page);
-        // A credential that fails is seen to fail once, not once for every tool.
-        let hidden =
-            self.enforcer.authenticate(&facts.credential).await.is_err() || self.session_refusal(facts).await.is_some();
+        let caller = self.identify(facts).await;
+        let hidden = session_refusal(facts, &caller).is_some();
         let mut kept = Vec::with_capacity(page.tools.len());
         for mut tool in std::mem::take(&mut page.tools) {
             let beside = requirement_of(Some(&tool));
             if beside.is_some() && beside != requirement_of(definition(&tool.name).as_ref()) {
                 tracing::error!(tool = &*tool.name, "a requirement is listed that `get_tool` does not show");
             }
-            let mut call = Call::tool(&tool.name, None);
-            call.beside = by_ref(beside.as_ref());
-            call.transport = facts.transport;
-            if !hidden && self.enforcer.would_allow(&call, &facts.credential).await {
+            let action = Action::Tool { name: &tool.name, arguments: None };
+            let call = Call { beside: by_ref(beside.as_ref()), ..facts.call(action) };
+            if !hidden && self.enforcer.allows(&call, &caller) {
                 strip_requirement(&mut tool);
                 kept.push(tool);
             }
@@ -406,6 +414,20 @@ fn session_of(parts: Option<&Parts>) -> Session {
     match parts.extensions.get::<SessionHandle>() {
         Some(handle) if handle.key().is_some() => Session::Bound(handle.clone()),
         Some(_) | None => Session::Unbound,
+    }
+}
+
+/// Why this caller may not act in this session; `None` also when the credential fails, which has its own reason.
+fn session_refusal(facts: &Facts, caller: &Authenticated) -> Option<(DenyReason, &'static str)> {
+    match &facts.session {
+        Session::None => None,
+        Session::Unbound => {
+            Some((DenyReason::SessionUnbound, "the request names a session that no session layer has bound"))
+        }
+        Session::Bound(handle) => {
+            let admitted = handle.admits(caller.principal().ok()?.owner().as_ref());
+            (!admitted).then_some((DenyReason::SessionUnbound, "the session is not bound to this caller's headers"))
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use super::body::SessionBody;
 use super::refusal::Refusal;
 use super::service::{Shared, credential_of, session_of};
 use super::table::{Closed, NotAdmitted, SessionHandle, SessionKey};
-use crate::enforce::{Owner, PresentedCredential, Principal, offered_auth_level};
-use crate::policy::{AuthLevel, DenyReason};
+use crate::enforce::{Authenticated, PresentedCredential, Principal, offered_auth_level};
+use crate::policy::AuthLevel;
 
 /// The answer to one request that passes the session layer.
 ///
@@ -28,9 +28,9 @@ where
     state: State<S, B, RB>,
 }
 
-/// `Enforcer::authenticate` has no name for its future. One box per request that names or opens a session, beside the one
+/// `Enforcer::identify` has no name for its future. One box per request that names or opens a session, beside the one
 /// that rmcp's own HTTP service makes.
-type Authentication = Pin<Box<dyn Future<Output = Result<Principal, DenyReason>> + Send>>;
+type Authentication = Pin<Box<dyn Future<Output = Authenticated> + Send>>;
 
 #[pin_project(project = StateProjection)]
 enum State<S, B, RB>
@@ -112,8 +112,8 @@ where
                     // Taken once: the state is replaced below.
                     let Some((service, request)) = held.take() else { return Poll::Pending };
                     let key = *key;
-                    match authenticated {
-                        Ok(principal) => enter(this.shared, key, principal.owner(), service, request),
+                    match authenticated.principal() {
+                        Ok(principal) => enter(this.shared, key, &principal, authenticated, service, request),
                         Err(reason) => State::Refused(Refusal::Credential(reason, *kind), Some(key)),
                     }
                 }
@@ -153,8 +153,10 @@ where
                 StateProjection::Opening { authentication, kind, key, response } => {
                     let authenticated = ready!(authentication.as_mut().poll(context));
                     let Some(response) = response.take() else { return Poll::Pending };
-                    let bound =
-                        authenticated.map_err(|reason| Refusal::Credential(reason, *kind)).and_then(|creator| {
+                    let bound = authenticated
+                        .principal()
+                        .map_err(|reason| Refusal::Credential(reason, *kind))
+                        .and_then(|creator| {
                             this.shared.sessions.create(*key, creator.owner().as_ref()).map_err(|error| match error {
                                 NotAdmitted::Full => Refusal::Full,
                                 NotAdmitted::Unknown => Refusal::Unbindable,
@@ -177,17 +179,20 @@ where
 fn enter<S, B, RB>(
     shared: &Shared,
     key: SessionKey,
-    caller: Option<Owner>,
+    caller: &Principal,
+    authenticated: Authenticated,
     mut service: S,
     mut request: Request<B>,
 ) -> State<S, B, RB>
 where
     S: Service<Request<B>, Response = Response<RB>>,
 {
+    let caller = caller.owner();
     match shared.sessions.admit(key, caller.as_ref()) {
         Ok(closed) => {
             let ends_session = request.method() == Method::DELETE;
-            request.extensions_mut().insert(SessionHandle::new(Arc::clone(&shared.sessions), key, caller));
+            let handle = SessionHandle::new(Arc::clone(&shared.sessions), key, caller);
+            request.extensions_mut().insert(handle.authenticated_as(authenticated));
             State::InSession { answer: service.call(request), closed: Some(closed), key, ends_session }
         }
         Err(NotAdmitted::Unknown) => State::Refused(Refusal::NotFound, Some(key)),
@@ -202,7 +207,7 @@ impl Shared {
 
     fn authenticate(&self, credential: PresentedCredential) -> Authentication {
         let enforcer = self.enforcer.clone();
-        Box::pin(async move { enforcer.authenticate(&credential).await })
+        Box::pin(async move { enforcer.identify(&credential).await })
     }
 
     fn refuse<RB>(&self, refusal: Refusal, key: Option<SessionKey>) -> Response<SessionBody<RB>> {

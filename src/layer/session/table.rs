@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::enforce::Owner;
+use crate::enforce::{Authenticated, Owner};
 
 /// Sessions that may exist at once. A session costs rmcp a task and two channels; ten thousand of them are the memory
 /// of a small machine, and a client needs one. Sessions that belong to nobody may take half of them.
@@ -207,16 +207,28 @@ pub(crate) struct SessionHandle {
     session: Option<(Arc<Sessions>, SessionKey)>,
     /// Whom the headers of this request authenticate.
     caller: Option<Owner>,
+    /// How they do, so that the guard need not ask again within this request.
+    authenticated: Option<Authenticated>,
 }
 
 impl SessionHandle {
     /// For a request that names no session: `initialize`, or a stateless one.
     pub(super) const fn without_session() -> Self {
-        Self { session: None, caller: None }
+        Self { session: None, caller: None, authenticated: None }
     }
 
     pub(super) fn new(sessions: Arc<Sessions>, key: SessionKey, caller: Option<Owner>) -> Self {
-        Self { session: Some((sessions, key)), caller }
+        Self { session: Some((sessions, key)), caller, authenticated: None }
+    }
+
+    pub(super) fn authenticated_as(mut self, authenticated: Authenticated) -> Self {
+        self.authenticated = Some(authenticated);
+        self
+    }
+
+    /// Whom the headers of this request authenticate. The request may carry another credential elsewhere.
+    pub(crate) const fn authenticated(&self) -> Option<&Authenticated> {
+        self.authenticated.as_ref()
     }
 
     /// The session of this request; `None` if the request named none.

@@ -62,10 +62,7 @@ impl NetworkArgs {
             builder = builder.dangerous_allow_loopback();
         }
         builder.build().map_err(|error| {
-            let exit = match error {
-                FetcherBuildError::RootCertificate => Exit::Input,
-                _ => Exit::Usage,
-            };
+            let exit = if matches!(error, FetcherBuildError::RootCertificate) { Exit::Input } else { Exit::Usage };
             Failure::from(error).with_exit(exit)
         })
     }
@@ -106,15 +103,13 @@ pub(crate) enum Revocation {
 impl TrustArgs {
     /// The issuer named `origin`, with its keys from the file or from itself.
     pub(crate) fn issuer(&self, origin: &str, network: &NetworkArgs) -> Result<Issuer, Failure> {
-        match &self.jwks {
-            Some(file) => Issuer::jwks_file(origin, file)
-                .map_err(|error| Failure::from(error).about("--issuer, --jwks").with_exit(Exit::Input)),
-            None => {
-                check_origin(origin, network)?;
-                Issuer::discover(origin, network.fetcher()?)
-                    .map_err(|error| Failure::from(error).about("--issuer").with_exit(Exit::Usage))
-            }
+        if let Some(file) = &self.jwks {
+            return Issuer::jwks_file(origin, file)
+                .map_err(|error| Failure::from(error).about("--issuer, --jwks").with_exit(Exit::Input));
         }
+        check_origin(origin, network)?;
+        Issuer::discover(origin, network.fetcher()?)
+            .map_err(|error| Failure::from(error).about("--issuer").with_exit(Exit::Usage))
     }
 
     pub(crate) fn revocation(&self, network: &NetworkArgs) -> Result<Revocation, Failure> {
@@ -134,11 +129,9 @@ impl TrustArgs {
 
     /// How a badge ends the command that was refused for `kind`: what could not be asked is worth another attempt.
     pub(crate) const fn exit_of(&self, kind: BadgeErrorKind) -> Exit {
-        match kind {
-            BadgeErrorKind::KeysUnavailable => Exit::Network,
-            BadgeErrorKind::RevocationCheckFailed if self.revocation.online => Exit::Network,
-            _ => Exit::Failed,
-        }
+        let unasked = matches!(kind, BadgeErrorKind::KeysUnavailable)
+            || (matches!(kind, BadgeErrorKind::RevocationCheckFailed) && self.revocation.online);
+        if unasked { Exit::Network } else { Exit::Failed }
     }
 }
 
@@ -155,10 +148,7 @@ pub(crate) fn check_origin(origin: &str, network: &NetworkArgs) -> Result<(), Fa
 
 /// How a request ends the command that brought no answer: a status of the four hundreds is a refusal.
 pub(crate) const fn exit_of_fetch(error: &FetchError) -> Exit {
-    match error.kind() {
-        FetchErrorKind::Status(400..=499) => Exit::Refused,
-        _ => Exit::Network,
-    }
+    if matches!(error.kind(), FetchErrorKind::Status(400..=499)) { Exit::Refused } else { Exit::Network }
 }
 
 /// Runs what waits for others, with a spinner that says `what` where somebody watches.

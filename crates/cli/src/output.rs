@@ -139,6 +139,14 @@ impl Text {
     }
 }
 
+/// A JSON object with the members of `more` besides.
+pub(crate) fn with(mut json: Value, more: Value) -> Value {
+    if let (Value::Object(members), Value::Object(more)) = (&mut json, more) {
+        members.extend(more);
+    }
+    json
+}
+
 /// A time for people, in UTC.
 pub(crate) fn time(time: UnixSeconds) -> String {
     let since = u64::try_from(time.as_i64()).ok().map(std::time::Duration::from_secs);

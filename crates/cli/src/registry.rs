@@ -16,7 +16,7 @@ use crate::network::{self, NetworkArgs};
 /// Where the API key is. There is no option for the key itself: every process on a machine can read arguments.
 #[derive(Debug, Args)]
 pub(crate) struct ApiKeyArgs {
-    /// The file with the registry's API key, `-` for standard input; the variable CAPISCIO_API_KEY unless given.
+    /// The file with the registry's API key, `-` for standard input; the variable `CAPISCIO_API_KEY` unless given.
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 }
@@ -65,27 +65,29 @@ pub(crate) fn failure(error: &RegistryError) -> Failure {
 /// [`failure`], for what sets up an identity.
 pub(crate) fn setup_failure(error: RegistrationError) -> Failure {
     let advice = error.advice();
-    match error {
-        RegistrationError::Registry(error) => failure(&error),
-        RegistrationError::Keys(error) => Failure::from(error).and(advice).with_exit(Exit::Input),
-        error => Failure::from(error).and(advice),
+    let exit = if matches!(error, RegistrationError::Keys(_)) { Exit::Input } else { Exit::Failed };
+    if let RegistrationError::Registry(error) = &error {
+        failure(error)
+    } else {
+        Failure::from(error).and(advice).with_exit(exit)
     }
 }
 
 const fn exit_of(kind: RegistryErrorKind) -> Exit {
     match kind {
-        RegistryErrorKind::Url | RegistryErrorKind::Argument => Exit::Usage,
+        RegistryErrorKind::Url | RegistryErrorKind::Argument | RegistryErrorKind::Unreachable(FetchErrorKind::Url) => {
+            Exit::Usage
+        }
         RegistryErrorKind::ApiKey => Exit::Input,
         RegistryErrorKind::Unauthorized
         | RegistryErrorKind::Forbidden
         | RegistryErrorKind::NotFound
         | RegistryErrorKind::Conflict
         | RegistryErrorKind::Invalid => Exit::Refused,
-        RegistryErrorKind::Unreachable(FetchErrorKind::Url) => Exit::Usage,
         RegistryErrorKind::Unreachable(_)
         | RegistryErrorKind::RateLimited
         | RegistryErrorKind::Unavailable
         | RegistryErrorKind::Answer => Exit::Network,
-        _ => Exit::Failed,
+        RegistryErrorKind::ForeignBadge | RegistryErrorKind::Challenge | RegistryErrorKind::Random | _ => Exit::Failed,
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::network::{self, NetworkArgs};
-use crate::output::{Output, Text};
+use crate::output::{Output, Text, with};
 
 /// Make, show and resolve DIDs.
 #[derive(Debug, Args)]
@@ -134,20 +134,26 @@ fn described(did: &Did) -> (Value, Text) {
     let mut json = json!({ "did": did.as_str() });
     let mut text = Text::default().field("did", did);
     if let Some(key) = did.public_key() {
-        json["method"] = "key".into();
-        json["key_id"] = did.key_id().into();
-        json["public_key_jwk"] = key.to_jwk();
-        json["thumbprint"] = key.thumbprint().into();
+        let members = json!({
+            "method": "key",
+            "key_id": did.key_id(),
+            "public_key_jwk": key.to_jwk(),
+            "thumbprint": key.thumbprint(),
+        });
+        json = with(json, members);
         text = text.field("method", "key").maybe("key id", did.key_id()).field("thumbprint", key.thumbprint());
     }
     if let Some(web) = did.web() {
-        json["method"] = "web".into();
-        json["host"] = web.host().into();
-        json["port"] = web.port().into();
-        json["segments"] = web.segments().into();
-        json["agent_id"] = web.agent_id().into();
-        json["server_id"] = web.server_id().into();
-        json["document_url"] = web.document_url().into();
+        let members = json!({
+            "method": "web",
+            "host": web.host(),
+            "port": web.port(),
+            "segments": web.segments(),
+            "agent_id": web.agent_id(),
+            "server_id": web.server_id(),
+            "document_url": web.document_url(),
+        });
+        json = with(json, members);
         text = text.field("method", "web").field("host", web.host()).maybe("port", web.port());
         text = text.maybe("agent id", web.agent_id()).maybe("server id", web.server_id());
         text = text.field("document", web.document_url());
@@ -159,10 +165,8 @@ fn resolve(output: Output, did: &Did, network: &NetworkArgs) -> Result<(), Failu
     let documents = DidWebDocuments::new(network.fetcher()?);
     let document = network::wait("resolving", async {
         documents.resolve(did).await.map_err(|error| {
-            let exit = match &error {
-                DidResolveError::Fetch(error) => network::exit_of_fetch(error),
-                _ => Exit::Network,
-            };
+            let exit =
+                if let DidResolveError::Fetch(error) = &error { network::exit_of_fetch(error) } else { Exit::Network };
             Failure::from(error).about(did).with_exit(exit)
         })
     })?;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use rmcp_guard::enforce::{CallerCredential, Enforcer, GuardResult, evaluate_tool_access};
-use rmcp_guard::policy::{Decision, ToolRequirement};
+use rmcp_guard::identity::did::Did;
+use rmcp_guard::identity::trust_level::TrustLevel;
+use rmcp_guard::policy::{Decision, DenyReason, ToolRequirement};
 use serde_json::{Value, json};
 
 use crate::commands::config;
@@ -105,15 +107,15 @@ fn as_json(
     json!({
         "decision": word(result.decision),
         "tool": tool,
-        "reason": result.deny_reason.map(|reason| reason.code()),
+        "reason": result.deny_reason.map(DenyReason::code),
         "detail": result.deny_detail,
         "rule": rule.map(|(rule, _)| rule),
         "requirement": rule.map(|(_, requirement)| described(requirement)),
         "caller": {
             "auth_level": result.auth_level.as_str(),
-            "did": result.agent_did.as_ref().map(|did| did.as_str()),
+            "did": result.agent_did.as_ref().map(Did::as_str),
             "badge_jti": result.badge_jti,
-            "trust_level": result.trust_level.map(rmcp_guard::identity::trust_level::TrustLevel::as_u8),
+            "trust_level": result.trust_level.map(TrustLevel::as_u8),
         },
         "policy_version": version,
         "digest": digest,
@@ -124,7 +126,7 @@ fn as_text(tool: &str, result: &GuardResult, rule: Option<(&str, &ToolRequiremen
     Text::default()
         .field("decision", word(result.decision))
         .field("tool", tool)
-        .maybe("reason", result.deny_reason.map(|reason| reason.code()))
+        .maybe("reason", result.deny_reason.map(DenyReason::code))
         .maybe("detail", result.deny_detail)
         .field("rule", rule.map_or("none", |(rule, _)| rule))
         .maybe("requirement", rule.map(|(_, requirement)| sentence(requirement)))
@@ -144,7 +146,7 @@ const fn word(decision: Decision) -> &'static str {
 fn described(requirement: &ToolRequirement) -> Value {
     json!({
         "anonymous": requirement.is_anonymous(),
-        "min_trust_level": requirement.min_level().map(rmcp_guard::identity::trust_level::TrustLevel::as_u8),
+        "min_trust_level": requirement.min_level().map(TrustLevel::as_u8),
         "require_badge": requirement.is_badge_required(),
         "durable_evidence": requirement.is_durable_evidence(),
         "allow_unbound_bearer": requirement.is_unbound_bearer_allowed(),

@@ -28,14 +28,7 @@ pub(crate) enum TrustCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Trust an issuer, or the holder of a key, no more.
-    #[command(after_help = "EXAMPLE:\n  rmcp-guard trust remove https://registry.example.com --config guard.toml")]
-    Remove {
-        /// The issuer's origin, or the did:key.
-        who: Who,
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    Remove(Box<Remove>),
 }
 
 /// Trust an issuer with its keys, or the holder of a key (a did:key) with badges that it signs itself.
@@ -67,6 +60,16 @@ pub(crate) struct Add {
     additional: bool,
     #[command(flatten)]
     network: NetworkArgs,
+}
+
+/// Trust an issuer, or the holder of a key, no more.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLE:\n  rmcp-guard trust remove https://registry.example.com --config guard.toml")]
+pub(crate) struct Remove {
+    /// The issuer's origin, or the did:key.
+    who: Who,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 /// Where an issuer's keys come from.
@@ -120,7 +123,7 @@ impl TrustCommand {
         match self {
             Self::Add(arguments) => arguments.run(output),
             Self::List { config } => list(output, &config.path),
-            Self::Remove { who, config } => remove(output, &config.path, &who),
+            Self::Remove(arguments) => remove(output, &arguments.config.path, &arguments.who),
         }
     }
 }
@@ -140,9 +143,7 @@ impl Add {
             Who::Issuer(origin) => (origin.as_str(), self.add_issuer(&mut file, origin)?),
         };
         file.save()?;
-        let keys: Vec<_> =
-            keys.into_iter().map(|key| json!({ "kid": key.kid, "thumbprint": key.thumbprint })).collect();
-        let json = json!({ "added": added, "config": self.config.path.to_string_lossy(), "keys": keys });
+        let json = json!({ "added": added, "config": self.config.path.to_string_lossy(), "keys": keys_json(&keys) });
         output.line(&json, format_args!("{}: {added} is trusted", self.config.path.display()))
     }
 
@@ -200,6 +201,10 @@ impl Keys {
     }
 }
 
+fn keys_json(keys: &[keys::Key]) -> Value {
+    keys.iter().map(|key| json!({ "kid": key.kid, "thumbprint": key.thumbprint })).collect()
+}
+
 fn remove(output: Output, path: &Path, who: &Who) -> Result<(), Failure> {
     let mut file = TrustFile::open(path)?;
     let (removed, found) = match who {
@@ -231,30 +236,26 @@ fn list(output: Output, path: &Path) -> Result<(), Failure> {
             text = text.field("  subject", subject);
         }
         text = text.field("  keys", entry.jwks_file.as_deref().unwrap_or("fetched from the issuer"));
-        let mut json = json!({
+        let keys = match keys.transpose() {
+            Ok(keys) => keys,
+            Err(failure) => {
+                unreadable = Err(failure);
+                None
+            }
+        };
+        for key in keys.iter().flatten() {
+            let kid = key.kid.as_deref().unwrap_or("without kid");
+            text = text.field("  key", format_args!("{} ({kid})", key.thumbprint));
+        }
+        issuers.push(json!({
             "origin": entry.origin,
             "source": if entry.discover { "discover" } else { "file" },
             "jwks_file": entry.jwks_file,
             "max_level": entry.max_level.unwrap_or(4),
             "subjects": entry.subjects,
             "additional": entry.additional,
-        });
-        match keys {
-            None => json["keys"] = Value::Null,
-            Some(Ok(keys)) => {
-                for key in &keys {
-                    let kid = key.kid.as_deref().unwrap_or("without kid");
-                    text = text.field("  key", format_args!("{} ({kid})", key.thumbprint));
-                }
-                json["keys"] =
-                    keys.into_iter().map(|key| json!({ "kid": key.kid, "thumbprint": key.thumbprint })).collect();
-            }
-            Some(Err(failure)) => {
-                json["keys"] = Value::Null;
-                unreadable = Err(failure);
-            }
-        }
-        issuers.push(json);
+            "keys": keys.map(|keys| keys_json(&keys)),
+        }));
     }
     let holders: Vec<_> = file.holders().collect();
     for did in &holders {

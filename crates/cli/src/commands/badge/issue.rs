@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::files;
-use crate::output::{Output, print_json};
+use crate::output::{Output, print_json, with};
 
 /// Print the JWK set of an issuer's key; always JSON.
 #[derive(Debug, Args)]
@@ -132,13 +132,12 @@ impl Issue {
 
 impl Target {
     fn deliver(&self, output: Output, token: &str) -> Result<(), Failure> {
-        let mut json = summary(token);
+        let json = summary(token);
         let Some(file) = &self.out else {
-            json["badge"] = token.into();
-            return output.line(&json, token);
+            return output.line(&with(json, json!({ "badge": token })), token);
         };
         files::write_secret(file, &format!("{token}\n"))?;
-        json["file"] = file.to_string_lossy().into();
+        let json = with(json, json!({ "file": file.to_string_lossy() }));
         output.line(&json, format_args!("{}: written", file.display()))
     }
 }

@@ -1,6 +1,5 @@
 //! `badge keep`: a badge in a file that is always fresh, for programs that cannot renew one.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +10,13 @@ use rmcp_guard::identity::did::Did;
 use rmcp_guard::identity::keeper::{BadgeKeeper, BadgeRenewer, RenewError, SelfSignedRenewer};
 use rmcp_guard::identity::key::SigningKey;
 use rmcp_guard::identity::registry::{AgentBadgeRenewer, BadgeOptions, ServerBadgeRenewer, ServerDidForm, server_did};
+use serde_json::json;
 
 use super::issue::{Scope, summary};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::network::{self, NetworkArgs};
-use crate::output::{Output, note, print_json_line, time};
+use crate::output::{Output, note, print_json_line, time, with};
 use crate::registry::{self, ApiKeyArgs};
 
 /// How often the keeper is asked how it is doing, for the notes on standard error.
@@ -200,8 +200,7 @@ impl Keep {
 
     fn deliver(&self, output: Output, token: &str) -> Result<(), Failure> {
         files::replace_secret(&self.out, &format!("{token}\n"))?;
-        let mut json = summary(token);
-        json["file"] = self.out.to_string_lossy().into();
+        let json = with(summary(token), json!({ "file": self.out.to_string_lossy() }));
         if output.is_json() {
             return print_json_line(&json);
         }
@@ -224,17 +223,15 @@ impl Keep {
 }
 
 /// Waits for the signal that ends the program.
-fn ended() -> impl Future<Output = Result<(), Failure>> {
-    async {
-        #[cfg(unix)]
-        {
-            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            tokio::select! {
-                signal = tokio::signal::ctrl_c() => Ok(signal?),
-                _ = terminate.recv() => Ok(()),
-            }
+async fn ended() -> Result<(), Failure> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            signal = tokio::signal::ctrl_c() => Ok(signal?),
+            _ = terminate.recv() => Ok(()),
         }
-        #[cfg(not(unix))]
-        Ok(tokio::signal::ctrl_c().await?)
     }
+    #[cfg(not(unix))]
+    Ok(tokio::signal::ctrl_c().await?)
 }

@@ -83,7 +83,7 @@ impl Check {
             | ServerErrorCode::PopFailed
             | ServerErrorCode::PopExpired
             | ServerErrorCode::KeyFetchFailed => Self::ProofOfPossession,
-            _ => return None,
+            ServerErrorCode::WouldWait | _ => return None,
         })
     }
 }
@@ -102,7 +102,16 @@ impl Asked {
             Check::ExpectedDid => self.expected_did,
             Check::TrustLevel => self.level,
             Check::Revocation => self.revocation,
-            _ => true,
+            Check::Disclosure
+            | Check::Did
+            | Check::BadgeDisclosed
+            | Check::BadgeSubject
+            | Check::Binding
+            | Check::BadgeIssuer
+            | Check::IssuerKeys
+            | Check::BadgeSignature
+            | Check::BadgeExpiry
+            | Check::ProofOfPossession => true,
         }
     }
 }

@@ -75,13 +75,10 @@ impl Setup {
             server.keeper.stop().await;
             Ok((server, expires_at))
         })?;
-        let directory = match &self.dir {
-            Some(directory) => Some(directory.clone()),
-            None => {
-                let id = (!self.server_id.eq_ignore_ascii_case("auto")).then_some(self.server_id.as_str());
-                KeyDirectory::of_server(id).ok().map(|directory| directory.path().to_owned())
-            }
-        };
+        let directory = self.dir.clone().or_else(|| {
+            let id = (!self.server_id.eq_ignore_ascii_case("auto")).then_some(self.server_id.as_str());
+            KeyDirectory::of_server(id).ok().map(|directory| directory.path().to_owned())
+        });
         let directory = directory.map(|directory| directory.to_string_lossy().into_owned());
         let key = match server.key_source {
             KeySource::Generated => "generated",

@@ -8,7 +8,7 @@ use clap::Args;
 use rmcp_guard::VerifiedClient;
 use rmcp_guard::identity::did::Did;
 use rmcp_guard::identity::remote::DidWebDocuments;
-use rmcp_guard::identity::server::{ServerErrorCode, ServerVerifyError, VerifiedServer};
+use rmcp_guard::identity::server::{HttpOrigin, ServerErrorCode, ServerVerifyError, VerifiedServer};
 use rmcp_guard::identity::trust_level::TrustLevel;
 use rmcp_guard::layer::client::{ConnectError, VerifiedClientBuilder};
 use serde_json::json;
@@ -127,10 +127,7 @@ impl Verify {
     }
 
     fn not_connected(&self, error: ConnectError) -> Failure {
-        let exit = match &error {
-            ConnectError::Config(_) => Exit::Usage,
-            _ => Exit::Network,
-        };
+        let exit = if matches!(error, ConnectError::Config(_)) { Exit::Usage } else { Exit::Network };
         let server = self.url.clone().or_else(|| Some(self.command.first()?.to_string_lossy().into_owned()));
         Failure::from(error).about(server.unwrap_or_default()).with_exit(exit)
     }
@@ -160,17 +157,17 @@ impl Verify {
             .maybe("level", facts.trust_level)
             .maybe("badge", facts.badge_jti.as_deref());
         output.result(&json, &outcomes.add_to(text.line("checks")))?;
-        let exit = match error.code() {
-            ServerErrorCode::KeyFetchFailed => Exit::Network,
-            ServerErrorCode::RevocationCheckFailed if self.trust.is_online() => Exit::Network,
-            _ => Exit::Failed,
-        };
+        // What could not be asked is worth another attempt.
+        let code = error.code();
+        let unasked = code == ServerErrorCode::KeyFetchFailed
+            || (code == ServerErrorCode::RevocationCheckFailed && self.trust.is_online());
+        let exit = if unasked { Exit::Network } else { Exit::Failed };
         Err(Failure::answered().with_exit(exit))
     }
 }
 
 fn report_verified(output: Output, server: &VerifiedServer, outcomes: &Outcomes) -> Result<(), Failure> {
-    let origin = server.origin().map(|origin| origin.as_str());
+    let origin = server.origin().map(HttpOrigin::as_str);
     let json = json!({
         "verified": true,
         "state": server.state().as_str(),

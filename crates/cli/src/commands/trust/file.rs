@@ -114,7 +114,7 @@ impl TrustFile {
             table.insert("max_level", value(i64::from(level)));
         }
         if let Some(subjects) = &entry.subjects {
-            table.insert("subjects", value(Array::from_iter(subjects.iter().map(String::as_str))));
+            table.insert("subjects", value(subjects.iter().map(String::as_str).collect::<Array>()));
         }
         if entry.additional {
             table.insert("additional", value(true));

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::network::{self, NetworkArgs};
+use crate::output::with;
 
 /// A key as people compare it.
 pub(super) struct Key {
@@ -54,13 +55,8 @@ pub(super) fn check_thumbprints(set: &JwkSet, wanted: &[String]) -> Result<(), F
 /// Writes the usable keys of `set`, and nothing else that the issuer published, to a new file.
 pub(super) fn write(path: &Path, set: &JwkSet) -> Result<(), Failure> {
     let keys = set.keys().map(|(kid, key)| {
-        let mut jwk = key.to_jwk();
-        jwk["alg"] = "EdDSA".into();
-        jwk["use"] = "sig".into();
-        if let Some(kid) = kid {
-            jwk["kid"] = kid.into();
-        }
-        jwk
+        let named = kid.map_or_else(|| json!({}), |kid| json!({ "kid": kid }));
+        with(with(key.to_jwk(), json!({ "alg": "EdDSA", "use": "sig" })), named)
     });
     let keys: Value = keys.collect();
     files::write_secret(path, &format!("{:#}\n", json!({ "keys": keys })))

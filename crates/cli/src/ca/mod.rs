@@ -197,6 +197,7 @@ pub(crate) enum Listed {
     Accounts,
     Keys,
     Domains,
+    Events,
 }
 
 #[derive(Debug, Args)]

@@ -42,6 +42,7 @@ pub(super) fn list(dir: &Path, what: Listed, all: bool, output: Output) -> Resul
                 Ok(json!({ "domain": text(row, 0)?, "level": row.get::<_, i64>(1)?, "holder": text(row, 2)? }))
             })
         }
+        Listed::Events => events(connection),
     });
     let entries = entries.map_err(CaError::into_failure)?;
     let lines = entries.iter().fold(Text::default(), |lines, entry| lines.line(line(entry)));
@@ -73,6 +74,18 @@ fn rows(
 ) -> Result<Vec<Value>, CaError> {
     let mut statement = connection.prepare(sql)?;
     Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
+}
+
+/// The newest events first, as they came.
+fn events(connection: &Connection) -> Result<Vec<Value>, CaError> {
+    let sql = format!(
+        "SELECT events.id, accounts.name, received_at, body FROM events \
+         JOIN accounts ON accounts.id = account ORDER BY seq DESC LIMIT {MAX_LIST}"
+    );
+    rows(connection, &sql, |row| {
+        let event: Value = serde_json::from_str(&text(row, 3)?).unwrap_or_default();
+        Ok(json!({ "id": text(row, 0)?, "account": text(row, 1)?, "received_at": time(row, 2)?, "event": event }))
+    })
 }
 
 fn subjects_of(connection: &Connection, kind: Kind) -> Result<Vec<Value>, CaError> {

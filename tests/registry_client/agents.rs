@@ -94,7 +94,8 @@ fn kid() -> String {
 #[tokio::test]
 async fn a_badge_is_proved_for_in_two_steps() {
     let registry = authority(Dialect::Rfc).await;
-    let options = BadgeOptions::new().lifetime(Duration::from_secs(120)).audience("https://x.example");
+    let options =
+        BadgeOptions::new().domain("a.example.com").lifetime(Duration::from_secs(120)).audience("https://x.example");
     let issued = registry
         .client()
         .agent_badge_by_proof(&key().did(), &key(), &kid(), &options, None, || SystemClock.now_unix())
@@ -105,7 +106,8 @@ async fn a_badge_is_proved_for_in_two_steps() {
     let sent = registry.sent();
     let path = format!("/v1/agents/{}/badge", key().did().as_str().replace(':', "%3A"));
     assert_eq!(registry.lines(), [format!("POST {path}/challenge"), format!("POST {path}")]);
-    assert_eq!(sent[0].body, json!({ "badge_ttl": 120, "badge_aud": ["https://x.example"] }));
+    let asked = json!({ "badge_ttl": 120, "badge_aud": ["https://x.example"], "domain": "a.example.com" });
+    assert_eq!(sent[0].body, asked);
     assert_eq!(sent[0].header("x-capiscio-registry-key"), Some(KEY));
     let members: Vec<&String> = sent[1].body.as_object().unwrap().keys().collect();
     assert_eq!(members, ["challenge_id", "mode", "proof_jws"]);

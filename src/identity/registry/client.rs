@@ -141,6 +141,10 @@ impl BadgeOptions {
         if !self.audience.is_empty() {
             members.insert("badge_aud".to_owned(), self.audience.clone().into());
         }
+        // RFC-003 has no such member for a challenge; a registry that does not know it passes it over.
+        if let Some(domain) = &self.domain {
+            members.insert("domain".to_owned(), domain.as_str().into());
+        }
         members
     }
 }
@@ -299,9 +303,6 @@ impl RegistryClient {
         let url = self.transport.url(&["v1", "agents", did.as_str(), "badge"])?;
         let mut body = options.members();
         body.insert("mode".to_owned(), "ial0".into());
-        if let Some(domain) = &options.domain {
-            body.insert("domain".to_owned(), domain.as_str().into());
-        }
         IssuedBadge::of_answer(&self.call(FetchMethod::Post, url, body.into(), Repeat::Always).await?)
     }
 

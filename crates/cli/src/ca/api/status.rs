@@ -44,10 +44,16 @@ pub(super) async fn server(State(app): State<Arc<App>>, Path(id): Path<String>) 
     subject(app, Kind::Server, id).await
 }
 
-/// Either kind under either path: a server may be named like an agent.
+/// Either kind under either path: a server may be named like an agent. The answer names the DID that was asked about; an
+/// id is the end of the DID that we host, whatever its owner calls it besides.
 async fn subject(app: Arc<App>, kind: Kind, id: String) -> Answer {
+    let asked = Did::parse(&id).ok();
     let subject = app.blocking(move |app| app.store.read(|connection| subjects::find(connection, &id, kind))).await?;
-    Ok(ok(&agents::status_of(&subject)))
+    let mut status = agents::status_of(&subject);
+    if let Value::Object(status) = &mut status {
+        status.insert("did".to_owned(), asked.as_ref().unwrap_or(&subject.did).as_str().into());
+    }
+    Ok(ok(&status))
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rmcp::model::{ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, TaskStatus, Tool};
 use rmcp::service::RequestContext;
+use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use rmcp_guard::clock::{Clock, SystemClock, UnixSeconds};
 use rmcp_guard::enforce::{GuardConfig, GuardConfigBuilder, MAX_AUTHENTICATION};
@@ -248,7 +249,7 @@ async fn s5_what_the_session_layer_found_counts_for_this_moment_and_this_configu
     let slow_server = Server::start(Transport::HttpStateful, slow.layer(Demo::default()), &slow).await;
     let inner = GuardLayer::new(config(&asked, evidence).build().unwrap());
     let other = SessionLayer::new(Guarded::new().guard.enforcer().clone());
-    let mcp = Server::mcp(inner.layer(Demo::default()), Default::default());
+    let mcp = Server::mcp(inner.layer(Demo::default()), StreamableHttpServerConfig::default());
     let other_server = Server::http(axum::Router::new().nest_service("/mcp", other.layer(mcp))).await;
 
     for (name, server, questions) in [("slow", slow_server, (2, 2)), ("other", other_server, (1, 1))] {

@@ -106,10 +106,11 @@ impl SelfSignedRenewer {
 impl BadgeRenewer for SelfSignedRenewer {
     fn renew(&self) -> Pin<Box<dyn Future<Output = Result<String, RenewError>> + Send + '_>> {
         let signed = self_sign(&self.key, &self.audience, self.lifetime, self.clock.now_unix());
-        Box::pin(std::future::ready(signed.map_err(|error| match error {
-            BadgeIssueError::Lifetime => RenewError::new("the lifetime is not 60 to 3600 seconds").permanent(),
-            BadgeIssueError::Random => RenewError::new("the operating system gave no random bytes"),
-            _ => RenewError::new("the badge cannot be signed as configured").permanent(),
+        Box::pin(std::future::ready(signed.map_err(|error| {
+            if error == BadgeIssueError::Random {
+                return RenewError::new("the operating system gave no random bytes");
+            }
+            RenewError::new("the lifetime is not 60 to 3600 seconds").permanent()
         })))
     }
 }

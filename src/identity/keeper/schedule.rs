@@ -75,9 +75,9 @@ impl Schedule {
 
     /// Plans after a success: at a random point between 60 % and 75 % of what is `left` of the new badge.
     pub(super) fn renewed(&mut self, now: Reading, left: Duration, random: u64) {
-        let latest = (left / 4).saturating_mul(3).min(left.saturating_sub(MARGIN).max(left / 2));
+        let latest = percent(left, 75).min(left.saturating_sub(MARGIN).max(percent(left, 50)));
         // A badge that is about to die says nothing about when it was issued: spread over all the time there is.
-        let earliest = if left < MARGIN.saturating_mul(2) { Duration::ZERO } else { (latest / 5).saturating_mul(4) };
+        let earliest = if left < MARGIN.saturating_mul(2) { Duration::ZERO } else { percent(latest, 80) };
         let delay = between(earliest.max(MIN_DELAY), latest, random);
         self.failures = 0;
         self.due = now.steady.saturating_add(delay);
@@ -89,16 +89,16 @@ impl Schedule {
     pub(super) fn failed(&mut self, now: Reading, left: Duration, error: &RenewError, random: u64) {
         self.failures = self.failures.saturating_add(1);
         let (earliest, latest) = if error.is_permanent() {
-            (MAX_PERMANENT_BACKOFF / 2, MAX_PERMANENT_BACKOFF)
+            (percent(MAX_PERMANENT_BACKOFF, 50), MAX_PERMANENT_BACKOFF)
         } else {
             let doublings = self.failures.saturating_sub(1).min(16);
             let backoff = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings)).min(MAX_BACKOFF);
-            let bound = if left.is_zero() { MAX_BACKOFF } else { (left / 2).max(MIN_BOUNDED_BACKOFF) };
+            let bound = if left.is_zero() { MAX_BACKOFF } else { percent(left, 50).max(MIN_BOUNDED_BACKOFF) };
             (MIN_DELAY, backoff.min(bound))
         };
         let (earliest, latest) = match error.retry_after().map(|asked| asked.min(MAX_RETRY_AFTER)) {
             // Everybody was told the same time: come after it, and not together.
-            Some(asked) if asked >= earliest => (asked, asked.saturating_add(latest.max(asked / 4))),
+            Some(asked) if asked >= earliest => (asked, asked.saturating_add(latest.max(percent(asked, 25)))),
             _ => (earliest, latest),
         };
         self.due = now.steady.saturating_add(between(earliest, latest, random));
@@ -113,7 +113,7 @@ impl Schedule {
     /// How long to sleep before asking [`is_due`](Self::is_due) again: bounded, and at random, since a jump of the clock
     /// is the same for everybody.
     pub(super) fn sleep(&self, now: Reading, random: u64) -> Duration {
-        self.until_due(now).min(between(MAX_SLEEP / 2, MAX_SLEEP, random))
+        self.until_due(now).min(between(percent(MAX_SLEEP, 50), MAX_SLEEP, random))
     }
 
     /// What remains until the attempt is due, if the clock does not jump.
@@ -129,7 +129,11 @@ impl Schedule {
 
 /// How long one attempt may take, with what is `left` of the badge at hand: one that hangs leaves time for another.
 pub(super) fn patience(left: Duration) -> Duration {
-    if left.is_zero() { MAX_ATTEMPT } else { (left / 2).clamp(MIN_ATTEMPT, MAX_ATTEMPT) }
+    if left.is_zero() { MAX_ATTEMPT } else { percent(left, 50).clamp(MIN_ATTEMPT, MAX_ATTEMPT) }
+}
+
+fn percent(of: Duration, percent: u32) -> Duration {
+    of.saturating_mul(percent).checked_div(100).unwrap_or_default()
 }
 
 /// A point of `earliest..=latest`, uniform in `random`.

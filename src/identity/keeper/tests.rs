@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "a test's clock of a few hours")]
+
 mod simulation;
 
 use std::collections::VecDeque;
@@ -143,11 +145,14 @@ async fn a_live_badge_is_at_hand_over_a_hundred_lifetimes_with_failures() {
     assert!(health.next_renewal.unwrap() < expiry(&last));
 }
 
+/// What the renewer answers to a keeper that holds this badge.
+type Makes = fn(&Scripted, &str) -> String;
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_no_better_than_the_badge_at_hand_is_refused_and_told() {
     let clock = TokioClock::new();
     let renewer = Scripted::new(&clock, []);
-    let cases: [(&str, fn(&Scripted, &str) -> String, RenewError); 7] = [
+    let cases: [(&str, Makes, RenewError); 7] = [
         ("no badge", |_, _| "not.a.badge".to_owned(), NOT_A_BADGE),
         ("a page of HTML", |_, _| "<html>".to_owned(), NOT_A_BADGE),
         ("too long", |_, _| "a".repeat(MAX_BADGE_BYTES + 1), NOT_A_BADGE),
@@ -200,7 +205,7 @@ async fn an_expired_badge_is_never_handed_out_whatever_the_clock_does() {
 
     renewer.set_down(Some(RenewError::new("no")));
     clock.jump(-3600);
-    sleep(LIFETIME - MAX_SLEEP * 2).await;
+    sleep(LIFETIME.saturating_sub(MAX_SLEEP * 2)).await;
     assert_eq!(keeper.current(), Some(second), "its life is not over");
     sleep(MAX_SLEEP * 3).await;
     assert!(clock.now_unix() < expiry(&first));

@@ -136,7 +136,9 @@ async fn server_and_client_outlive_their_badges() {
         let log = world.web.log();
         let shown: Vec<_> = log[logged..].iter().filter_map(|request| request.header("x-capiscio-badge")).collect();
         assert!(shown.len() >= 2);
-        shown.iter().for_each(|token| world.assert_live(token));
+        for token in shown {
+            world.assert_live(token);
+        }
         logged = log.len();
 
         world.clock.advance(Duration::from_secs(50));

@@ -1,4 +1,5 @@
 //! The schedule and the rules for badges, driven through simulated time with seeded randomness.
+#![expect(clippy::arithmetic_side_effects, reason = "simulated times of a few months")]
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const LATENCY: Duration = Duration::from_secs(4);
 /// next one follows, within it.
 const NO_GAP: Duration = Duration::from_secs(60);
 
-/// SplitMix64: reproducible, and no other randomness in these tests.
+/// `SplitMix64`: reproducible, and no other randomness in these tests.
 struct Random(u64);
 
 impl Random {
@@ -66,7 +67,7 @@ struct World {
     steady: Duration,
     /// The local wall clock less the true one.
     offset: i64,
-    outage: Option<(Outage, Duration)>,
+    outage: Option<Outage>,
     next_outage: Duration,
     next_jump: Duration,
     held: Option<Held>,
@@ -130,18 +131,13 @@ impl World {
 
     fn change_weather(&mut self) {
         if self.steady >= self.next_outage {
-            self.outage = match self.outage {
-                Some(_) => None,
-                None => {
-                    let kind = match self.random.below(3) {
-                        0 => Outage::Refuses,
-                        1 => Outage::Hangs,
-                        _ if self.weather.asks_to_wait => Outage::AsksToWait(self.random.seconds(0, 120)),
-                        _ => Outage::Refuses,
-                    };
-                    Some((kind, self.steady))
-                }
+            let kind = match self.random.below(3) {
+                0 => Outage::Refuses,
+                1 => Outage::Hangs,
+                _ if self.weather.asks_to_wait => Outage::AsksToWait(self.random.seconds(0, 120)),
+                _ => Outage::Refuses,
             };
+            self.outage = self.outage.is_none().then_some(kind);
             let long = if self.random.below(10) == 0 { 2000 } else { 120 };
             self.next_outage = self.steady + self.random.seconds(1, long);
         }
@@ -187,15 +183,15 @@ impl World {
     fn attempt(&mut self) -> Result<(), RenewError> {
         let patience = patience(self.left());
         match self.outage {
-            Some((Outage::Refuses, _)) => {
+            Some(Outage::Refuses) => {
                 self.pass(Duration::from_millis(20));
                 return Err(RenewError::new("no"));
             }
-            Some((Outage::Hangs, _)) => {
+            Some(Outage::Hangs) => {
                 self.pass(patience);
                 return Err(RenewError::new("too long"));
             }
-            Some((Outage::AsksToWait(time), _)) => {
+            Some(Outage::AsksToWait(time)) => {
                 self.pass(Duration::from_millis(20));
                 self.excuse(time + MAX_BACKOFF.max(time / 4) + LATENCY + MAX_SLEEP);
                 return Err(RenewError::new("wait").with_retry_after(time));

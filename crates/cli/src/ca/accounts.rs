@@ -156,6 +156,15 @@ pub(crate) fn withdraw_grant(connection: &Connection, holder: &str, domain: &str
     if changed == 0 { Err(CaError::refused(404, "grant_not_found", "nothing of this was granted")) } else { Ok(()) }
 }
 
+/// The domain of a subject that has just one, and its level. What its account may name does not count: that is a choice.
+pub(crate) fn only_domain(connection: &Connection, subject: &str) -> Result<Option<(String, TrustLevel)>, CaError> {
+    let mut statement = connection.prepare_cached("SELECT domain, level FROM grants WHERE holder = ?1 LIMIT 2")?;
+    let rows = statement.query_map([subject], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u8>(1)?)))?;
+    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let Some((domain, level)) = rows.pop().filter(|_| rows.is_empty()) else { return Ok(None) };
+    Ok(TrustLevel::try_from(level).ok().map(|level| (domain, level)))
+}
+
 /// The highest level that the operator lets badges of this subject name `domain` with.
 pub(crate) fn granted_level(
     connection: &Connection,

@@ -21,6 +21,7 @@ use crate::ca::dir::CaDir;
 use crate::ca::error::CaError;
 use crate::ca::origin::Origin;
 use crate::ca::policy::{DEFAULT_POLICY, Policy};
+use crate::ca::serve::Routes;
 use crate::ca::signing::KeyRing;
 use crate::ca::store::{Store, meta, set_meta};
 use crate::ca::subjects::{Claim, Kind};
@@ -138,7 +139,14 @@ pub(super) fn serve(arguments: &Serve, output: Output) -> Result<(), Failure> {
         let address = listener.local_addr()?;
         let shown = json!({ "origin": app.origin.as_str(), "address": address.to_string(), "tls": tls });
         output.line(&shown, format_args!("serving {} on {address}", app.origin.as_str()))?;
-        let serving = server::serve(listener, acceptor, api::router(Arc::clone(&app)), stop);
+        // Resolvers read the documents of a did:web of localhost without TLS. Nothing else is answered to them.
+        let plain = app.origin.is_loopback() && address.ip().is_loopback();
+        let routes = Routes {
+            tls: acceptor,
+            app: api::router(Arc::clone(&app)),
+            plain: plain.then(|| api::documents(Arc::clone(&app))),
+        };
+        let serving = server::serve(listener, routes, stop);
         tokio::select! {
             () = serving => {}
             () = prune(&dir, &app) => {}

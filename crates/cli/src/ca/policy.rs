@@ -8,7 +8,7 @@ use rmcp_guard::identity::trust_level::TrustLevel;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use crate::ca::accounts::{checked_domain, granted_level};
+use crate::ca::accounts::{checked_domain, granted_level, only_domain};
 use crate::ca::error::CaError;
 use crate::ca::subjects::{Kind, Subject};
 use crate::files;
@@ -104,10 +104,17 @@ impl Policy {
         subject: &Subject,
         ask: &Ask,
     ) -> Result<(TrustLevel, Option<String>), CaError> {
-        let domain = ask.domain.as_deref().map(checked_domain).transpose()?;
-        let granted = match &domain {
-            Some(domain) => granted_level(connection, &subject.account, &subject.id, domain)?,
-            None => None,
+        let (domain, granted) = match &ask.domain {
+            Some(domain) => {
+                let domain = checked_domain(domain)?;
+                let granted = granted_level(connection, &subject.account, &subject.id, &domain)?;
+                (Some(domain), granted)
+            }
+            // RFC-003 has no member for it.
+            None => match only_domain(connection, &subject.id)? {
+                Some((domain, level)) => (Some(domain), Some(level)),
+                None => (None, None),
+            },
         };
         match ask.level {
             Some(TrustLevel::SelfSigned) => {
@@ -126,8 +133,7 @@ impl Policy {
                 format!("the operator has not granted level {} for this domain", level.as_u8()),
             )),
             // A domain that nobody checked has no place in a badge.
-            None if granted.is_some() => Ok((TrustLevel::DomainValidated, domain)),
-            None => Ok((TrustLevel::Registered, None)),
+            None => Ok(granted.map_or((TrustLevel::Registered, None), |level| (level, domain))),
         }
     }
 

@@ -30,13 +30,17 @@ const CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// What a connection that was asked to end still gets.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// Serves `app` on `listener` until `stop` completes.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    app: Router,
-    stop: impl Future<Output = ()>,
-) {
+/// What the connections of a listener get.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) app: Router,
+    /// Where TLS is spoken: what those who begin without it get, if anything.
+    pub(crate) plain: Option<Router>,
+}
+
+/// Serves `routes` on `listener` until `stop` completes.
+pub(crate) async fn serve(listener: TcpListener, routes: Routes, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -46,8 +50,7 @@ pub(crate) async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, peer)) => {
-                    let (tls, app, stopped) = (tls.clone(), app.clone(), stopped.clone());
-                    connections.spawn(connection(stream, peer, tls, app, stopped));
+                    connections.spawn(connection(stream, peer, routes.clone(), stopped.clone()));
                 }
                 // The caller is gone, or we are out of file descriptors; the second passes when connections end.
                 Err(error) => {
@@ -62,16 +65,22 @@ pub(crate) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    app: Router,
-    stopped: watch::Receiver<()>,
-) {
+/// The first byte of a TLS connection: a handshake record (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes, stopped: watch::Receiver<()>) {
+    let Routes { tls, app, plain } = routes;
     // Answers are small and written at once; waiting for more only delays them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return requests(stream, peer.ip(), app, stopped).await };
+    if let Some(plain) = plain {
+        let mut first = [0];
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await {
+            Ok(Ok(1)) if first != [TLS_HANDSHAKE] => return requests(stream, peer.ip(), plain, stopped).await,
+            Ok(Ok(1)) => {}
+            _ => return,
+        }
+    }
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
         Ok(Ok(stream)) => requests(stream, peer.ip(), app, stopped).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),

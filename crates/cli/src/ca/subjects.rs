@@ -55,8 +55,8 @@ pub(crate) struct Subject {
     /// The DID that the owner registered, if that is another: a did:key, or a did:web of another host.
     pub(crate) alias: Option<Did>,
     pub(crate) key: Option<PublicKey>,
-    /// Counts the keys, so that each has an id of its own.
-    pub(crate) key_version: i64,
+    /// Whether somebody proved to hold the key of the alias.
+    pub(crate) proven: bool,
     pub(crate) created_at: i64,
     pub(crate) disabled: Option<Disabled>,
 }
@@ -78,7 +78,7 @@ pub(crate) struct Claim {
     pub(crate) public_key: Option<String>,
 }
 
-const COLUMNS: &str = "id, kind, account, name, did, alias, public_key, key_version, created_at, disabled_at, \
+const COLUMNS: &str = "id, kind, account, name, did, alias, public_key, proven_at, created_at, disabled_at, \
                        disabled_by, disabled_reason";
 
 impl Subject {
@@ -88,8 +88,8 @@ impl Subject {
         let key: Option<Vec<u8>> = row.get(6)?;
         let (disabled_at, by): (Option<i64>, Option<String>) = (row.get(9)?, row.get(10)?);
         let reason = row.get(11)?;
-        let (id, account, name, key_version, created_at) =
-            (row.get(0)?, row.get(2)?, row.get(3)?, row.get(7)?, row.get(8)?);
+        let proven = row.get::<_, Option<i64>>(7)?.is_some();
+        let (id, account, name, created_at) = (row.get(0)?, row.get(2)?, row.get(3)?, row.get(8)?);
         let broken = || CaError::State("a subject in the database is broken".to_owned());
         let parsed = || {
             Ok(Self {
@@ -100,7 +100,7 @@ impl Subject {
                 did: Did::parse(&did).map_err(|_| broken())?,
                 alias: alias.map(|alias| Did::parse(&alias)).transpose().map_err(|_| broken())?,
                 key: key.map(|key| PublicKey::from_bytes(&key)).transpose().map_err(|_| broken())?,
-                key_version,
+                proven,
                 created_at,
                 disabled: disabled_at.map(|at| Disabled { at, by_operator: by.as_deref() != Some("owner"), reason }),
             })
@@ -113,9 +113,24 @@ impl Subject {
         self.alias.as_ref().unwrap_or(&self.did)
     }
 
-    /// The id of its key in the document that we host.
+    /// The id of its key in the document that we host. It stays when the key is replaced: clients expect this one.
     pub(crate) fn key_id(&self) -> String {
-        format!("{}#key-{}", self.did, self.key_version)
+        format!("{}#key-1", self.did)
+    }
+
+    /// The DID that a badge names when nobody proved anything, for who asked by `text`. A did:key that somebody else
+    /// holds could be registered by anyone who has seen it, so it is named only once it was proven.
+    pub(crate) fn unproven_subject(&self, text: &str) -> Result<Did, CaError> {
+        let asked = Did::parse(text).ok().filter(|asked| *asked != self.did);
+        match asked {
+            None => Ok(self.did.clone()),
+            Some(asked) if self.proven && asked.public_key().is_some() => Ok(asked),
+            Some(_) => Err(CaError::refused(
+                403,
+                "proof_required",
+                "a DID of another host, or a did:key that was never proven, needs a proof (mode `ial1`)",
+            )),
+        }
     }
 
     /// The document that we host, as JSON; none without a key.
@@ -259,8 +274,8 @@ pub(crate) fn create(
     let fallback = format!("{} {}", kind.as_str(), id.get(..8).unwrap_or_default());
     let name = checked_name(claim.name.as_deref().unwrap_or(&fallback))?;
     connection.execute(
-        "INSERT INTO subjects (id, kind, account, name, did, alias, public_key, key_version, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO subjects (id, kind, account, name, did, alias, public_key, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             id,
             kind.as_str(),
@@ -269,7 +284,6 @@ pub(crate) fn create(
             identity.did,
             identity.alias,
             identity.key.as_ref().map(PublicKey::as_bytes),
-            i64::from(identity.key.is_some()),
             now.as_i64()
         ],
     )?;
@@ -298,18 +312,26 @@ pub(crate) fn update(
         }
     }
     let key = identity.key.or_else(|| subject.key.clone());
-    let changed = i64::from(key != subject.key);
     let name = claim.name.as_deref().map(checked_name).transpose()?.unwrap_or(&subject.name);
     let updated = connection.execute(
-        "UPDATE subjects SET name = ?2, did = ?3, alias = ?4, public_key = ?5, key_version = key_version + ?6 \
-         WHERE id = ?1",
-        params![subject.id, name, identity.did, identity.alias, key.as_ref().map(PublicKey::as_bytes), changed],
+        "UPDATE subjects SET name = ?2, did = ?3, public_key = ?5, alias = ?4, \
+         proven_at = CASE WHEN alias IS ?4 THEN proven_at END WHERE id = ?1",
+        params![subject.id, name, identity.did, identity.alias, key.as_ref().map(PublicKey::as_bytes)],
     );
     match updated {
         Err(error) if is_duplicate(&error) => Err(taken()),
         Err(error) => Err(error.into()),
         Ok(_) => find(connection, &subject.id, subject.kind),
     }
+}
+
+/// Remembers that somebody proved to hold the key of the subject's alias.
+pub(crate) fn mark_proven(connection: &Connection, subject: &Subject, now: UnixSeconds) -> Result<(), CaError> {
+    connection.execute(
+        "UPDATE subjects SET proven_at = coalesce(proven_at, ?2) WHERE id = ?1",
+        params![subject.id, now.as_i64()],
+    )?;
+    Ok(())
 }
 
 /// Disables a subject: guards that ask for its status refuse it, and it gets no badge any more.

@@ -18,13 +18,13 @@ use crate::ca::time::{now, rfc3339};
 /// Most entries of a list.
 const MAX_LIST: u32 = 1000;
 
-/// A subject as its owner sees it.
-pub(super) fn shown(subject: &Subject) -> Value {
+/// A subject as its owner sees it, under the DID that was asked for or else the one that was registered.
+pub(super) fn shown(subject: &Subject, asked: Option<&str>) -> Value {
     let mut shown = json!({
         "id": subject.id,
         "orgId": subject.account,
         "name": subject.name,
-        "did": subject.named().as_str(),
+        "did": asked.unwrap_or(subject.named().as_str()),
         "hostedDid": subject.did.as_str(),
         "status": status_word(subject),
         "createdAt": rfc3339(subject.created_at),
@@ -60,7 +60,7 @@ impl From<ClaimBody> for Claim {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Filter {
-    did: Option<String>,
+    pub(super) did: Option<String>,
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller, Query(filter): Query<Filter>) -> Answer {
@@ -68,9 +68,10 @@ pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller, Query(filt
 }
 
 pub(super) async fn list_of(app: Arc<App>, caller: Caller, kind: Kind, did: Option<String>) -> Answer {
+    let filter = did.clone();
     let found = app.blocking(move |app| {
         app.store.read(|connection| {
-            let Some(did) = did else { return subjects::list(connection, Some(&caller.account), kind, MAX_LIST) };
+            let Some(did) = filter else { return subjects::list(connection, Some(&caller.account), kind, MAX_LIST) };
             match subjects::find(connection, &did, kind) {
                 Ok(subject) if subject.account == caller.account && subject.kind == kind => Ok(vec![subject]),
                 // Of other accounts' agents nothing is said, not even that they exist.
@@ -80,7 +81,7 @@ pub(super) async fn list_of(app: Arc<App>, caller: Caller, kind: Kind, did: Opti
             }
         })
     });
-    let found: Vec<Value> = found.await?.iter().map(shown).collect();
+    let found: Vec<Value> = found.await?.iter().map(|subject| shown(subject, did.as_deref())).collect();
     Ok(ok(&json!({ "success": true, "data": found })))
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, caller: Caller, Path(id): 
 
 pub(super) async fn show_one(app: Arc<App>, caller: Caller, kind: Kind, id: String) -> Answer {
     let subject = app.blocking(move |app| app.store.read(|connection| owned(connection, &id, kind, &caller))).await?;
-    Ok(ok(&json!({ "success": true, "data": shown(&subject) })))
+    Ok(ok(&json!({ "success": true, "data": shown(&subject, None) })))
 }
 
 /// The subject `id`, if it is the caller's.
@@ -118,7 +119,7 @@ pub(super) async fn create_one(app: Arc<App>, caller: Caller, kind: Kind, body: 
     };
     let (subject, new) = app.blocking(work).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json_answer(status, &json!({ "success": true, "data": shown(&subject) })))
+    Ok(json_answer(status, &json!({ "success": true, "data": shown(&subject, None) })))
 }
 
 pub(super) async fn update(
@@ -143,7 +144,7 @@ pub(super) async fn update_one(app: Arc<App>, caller: Caller, kind: Kind, id: St
         })
     };
     let subject = app.blocking(work).await?;
-    Ok(ok(&json!({ "success": true, "data": shown(&subject) })))
+    Ok(ok(&json!({ "success": true, "data": shown(&subject, None) })))
 }
 
 pub(super) async fn disable(
@@ -185,14 +186,16 @@ pub(super) async fn switch(
             subjects::find(connection, &subject.id, kind)
         })
     };
-    Ok(ok(&status_of(&app.blocking(work).await?)))
+    let subject = app.blocking(work).await?;
+    Ok(ok(&status_of(&subject, &subject.id)))
 }
 
-/// The answer of the status calls.
-pub(super) fn status_of(subject: &Subject) -> Value {
+/// The answer of the status calls. It names the subject as it was asked for: guards do not take another name's answer.
+pub(super) fn status_of(subject: &Subject, asked: &str) -> Value {
+    let (id, did) = if asked.starts_with("did:") { (asked, asked) } else { (&*subject.id, subject.did.as_str()) };
     let mut status = Map::new();
-    status.insert("id".to_owned(), subject.id.as_str().into());
-    status.insert("did".to_owned(), subject.named().as_str().into());
+    status.insert("id".to_owned(), id.into());
+    status.insert("did".to_owned(), did.into());
     status.insert("status".to_owned(), status_word(subject).into());
     if let Some(disabled) = &subject.disabled {
         status.insert("disabledAt".to_owned(), rfc3339(disabled.at).into());

@@ -38,8 +38,7 @@ pub(super) async fn issue(
     }
 }
 
-/// A badge of IAL-0: key and name stand in our records, and nobody proved anything. Its subject is therefore always the
-/// DID that we host: a did:key that somebody else holds could be registered by anyone who has seen it.
+/// A badge of IAL-0: key and name stand in our records, and nobody proved anything now.
 pub(super) async fn issue_on_record(app: Arc<App>, caller: Caller, kind: Kind, id: String, body: BadgeBody) -> Answer {
     let ask = body.ask()?;
     let issued = app
@@ -47,13 +46,13 @@ pub(super) async fn issue_on_record(app: Arc<App>, caller: Caller, kind: Kind, i
             app.store.write(|connection| {
                 let subject = owned(connection, &id, kind, &caller)?;
                 subject.check_enabled()?;
-                app.limit_badges(subject.did.as_str(), &caller.account)?;
+                let sub = subject.unproven_subject(&id)?;
+                app.limit_badges(sub.as_str(), &caller.account)?;
                 let (level, domain) = app.policy.decide(connection, &subject, &ask)?;
                 let key = subject.key.clone().ok_or_else(|| {
                     CaError::refused(409, "no_public_key", "no public key is registered; a proof works without one")
                 })?;
-                let mut request =
-                    BadgeRequest::new(subject.did.clone(), key, level).lifetime(app.policy.lifetime(&ask)?);
+                let mut request = BadgeRequest::new(sub, key, level).lifetime(app.policy.lifetime(&ask)?);
                 request.domain = domain;
                 request.audience = ask.audience;
                 badges::issue(connection, &app.ring, &subject, request, now())

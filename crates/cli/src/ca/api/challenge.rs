@@ -176,6 +176,9 @@ pub(super) async fn redeem(app: Arc<App>, id: String, body: BadgeBody) -> Answer
                 }
                 app.limit_badges(did.as_str(), &subject.account)?;
                 let (level, domain) = app.policy.decide(connection, &subject, &pending.ask)?;
+                if subject.alias.as_ref() == Some(&did) {
+                    subjects::mark_proven(connection, &subject, now())?;
+                }
                 let mut request = BadgeRequest::new(did, verified.key().clone(), level)
                     .lifetime(app.policy.lifetime(&pending.ask)?)
                     .proven(verified.key_id());

@@ -89,6 +89,16 @@ impl App {
 
 type Answer = Result<Response, CaError>;
 
+/// DID documents alone: what a did:web of `localhost` is resolved from, which is plain http by convention.
+pub(crate) fn documents(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/agents/{id}/did.json", get(wellknown::agent_document))
+        .route("/servers/{id}/did.json", get(wellknown::server_document))
+        .fallback(async || CaError::refused(403, "tls_required", "this port speaks TLS"))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_address))
+        .with_state(app)
+}
+
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/health", get(wellknown::health))

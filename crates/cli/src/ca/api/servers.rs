@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 
 use crate::ca::accounts::Caller;
+use crate::ca::api::agents::{self, Filter};
 use crate::ca::api::input::Object;
-use crate::ca::api::{Answer, App, agents, badges};
+use crate::ca::api::{Answer, App, badges};
 use crate::ca::subjects::Kind;
 
-pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Answer {
-    agents::list_of(app, caller, Kind::Server, None).await
+pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller, Query(filter): Query<Filter>) -> Answer {
+    agents::list_of(app, caller, Kind::Server, filter.did).await
 }
 
 pub(super) async fn show(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Answer {

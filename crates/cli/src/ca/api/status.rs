@@ -44,16 +44,11 @@ pub(super) async fn server(State(app): State<Arc<App>>, Path(id): Path<String>) 
     subject(app, Kind::Server, id).await
 }
 
-/// Either kind under either path: a server may be named like an agent. The answer names the DID that was asked about; an
-/// id is the end of the DID that we host, whatever its owner calls it besides.
+/// Either kind under either path: a server may be named like an agent.
 async fn subject(app: Arc<App>, kind: Kind, id: String) -> Answer {
-    let asked = Did::parse(&id).ok();
+    let asked = id.clone();
     let subject = app.blocking(move |app| app.store.read(|connection| subjects::find(connection, &id, kind))).await?;
-    let mut status = agents::status_of(&subject);
-    if let Value::Object(status) = &mut status {
-        status.insert("did".to_owned(), asked.as_ref().unwrap_or(&subject.did).as_str().into());
-    }
-    Ok(ok(&status))
+    Ok(ok(&agents::status_of(&subject, &asked)))
 }
 
 #[derive(Debug, Deserialize)]

@@ -33,7 +33,8 @@ CREATE TABLE subjects (
     did TEXT NOT NULL UNIQUE,
     alias TEXT UNIQUE,
     public_key BLOB,
-    key_version INTEGER NOT NULL DEFAULT 0,
+    -- when somebody first proved to hold the key of the alias
+    proven_at INTEGER,
     created_at INTEGER NOT NULL,
     disabled_at INTEGER,
     disabled_by TEXT CHECK (disabled_by IN ('owner', 'operator')),

@@ -111,18 +111,18 @@ async fn levels_are_granted_and_never_taken() {
 #[tokio::test]
 async fn a_guard_learns_of_revocation_and_of_disabled_agents() {
     let ca = Ca::start();
-    let verifier = ca.verifier();
+    // A source of its own for each question: one remembers its answers for a moment.
     let (id, did, _) = ca.agent().await;
     ca.run_json(&["agent", "allow-domain", "--agent", &id, "a.example.test"]);
     let ask = json!({ "badge_aud": [AUDIENCE] });
     let (_, badge) = ca.badge(&id, ask.clone()).await;
-    assert_eq!(verify(&verifier, &badge).await.unwrap().level(), TrustLevel::DomainValidated);
+    assert_eq!(verify(&ca.verifier(), &badge).await.unwrap().level(), TrustLevel::DomainValidated);
     assert_eq!(ca.post("/v1/validate", json!({ "token": badge["token"] })).await.1["error"], "BADGE_AUDIENCE_MISMATCH");
 
     let jti = text(&badge["jti"]);
     let (status, revoked) = ca.post(&format!("/v1/badges/{jti}/revoke"), json!({ "reason": "lost" })).await;
     assert_eq!((status, &revoked["revoked"]), (200, &json!(true)));
-    assert_eq!(verify(&verifier, &badge).await.unwrap_err(), BadgeErrorKind::Revoked);
+    assert_eq!(verify(&ca.verifier(), &badge).await.unwrap_err(), BadgeErrorKind::Revoked);
     let (_, said) = ca.get(&format!("/v1/badges/{jti}/status")).await;
     assert_eq!((&said["revoked"], &said["reason"], &said["sub"]), (&json!(true), &json!("lost"), &json!(did)));
     let (status, again) = ca.post(&format!("/v1/badges/{jti}/revoke"), json!({ "reason": "again" })).await;
@@ -131,19 +131,19 @@ async fn a_guard_learns_of_revocation_and_of_disabled_agents() {
     refused(&ca.get("/v1/badges/550e8400-e29b-41d4-a716-446655440000/status").await, 404, "badge_not_found");
 
     let (_, badge) = ca.badge(&id, ask.clone()).await;
-    verify(&verifier, &badge).await.unwrap();
+    verify(&ca.verifier(), &badge).await.unwrap();
     assert_eq!(ca.post(&format!("/v1/agents/{id}/disable"), json!({})).await.1["status"], "disabled");
-    assert_eq!(verify(&verifier, &badge).await.unwrap_err(), BadgeErrorKind::AgentDisabled);
+    assert_eq!(verify(&ca.verifier(), &badge).await.unwrap_err(), BadgeErrorKind::AgentDisabled);
     refused(&ca.badge(&id, ask.clone()).await, 403, "agent_disabled");
     assert_eq!(ca.post(&format!("/v1/agents/{id}/enable"), json!({})).await.1["status"], "active");
-    verify(&verifier, &badge).await.unwrap();
+    verify(&ca.verifier(), &badge).await.unwrap();
 
     // What the operator disables, the owner cannot enable.
     ca.run_json(&["disable", &did, "--reason", "under review"]);
-    assert_eq!(verify(&verifier, &badge).await.unwrap_err(), BadgeErrorKind::AgentDisabled);
+    assert_eq!(verify(&ca.verifier(), &badge).await.unwrap_err(), BadgeErrorKind::AgentDisabled);
     refused(&ca.post(&format!("/v1/agents/{id}/enable"), json!({})).await, 403, "disabled_by_operator");
     ca.run_json(&["enable", &id]);
-    verify(&verifier, &badge).await.unwrap();
+    verify(&ca.verifier(), &badge).await.unwrap();
 }
 
 #[tokio::test]

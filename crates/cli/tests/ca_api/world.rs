@@ -92,6 +92,8 @@ impl Ca {
             let http = Client::builder()
                 .tls_certs_only([reqwest::Certificate::from_pem(&root).unwrap()])
                 .timeout(Duration::from_secs(60))
+                // the server is killed and restarted under some tests
+                .pool_max_idle_per_host(0)
                 .build()
                 .unwrap();
             let key = made["api_key"].as_str().unwrap().to_owned();

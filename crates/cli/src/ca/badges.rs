@@ -26,7 +26,7 @@ pub(crate) struct Issued {
     pub(crate) jti: String,
     pub(crate) issuer: String,
     pub(crate) request: BadgeRequest,
-    pub(crate) issued_at: i64,
+    pub(crate) signed_at: i64,
     pub(crate) expires_at: i64,
 }
 
@@ -50,13 +50,13 @@ pub(crate) fn issue(
     let broken = || CaError::State("the new badge cannot be read".to_owned());
     let ClaimedIdentity { jti, issuer, .. } = ClaimedIdentity::peek(&token);
     let (jti, issuer) = jti.zip(issuer).ok_or_else(broken)?;
-    let (issued_at, expires_at) = (now.as_i64(), now.saturating_add(request.lifetime).as_i64());
+    let (signed_at, expires_at) = (now.as_i64(), now.saturating_add(request.lifetime).as_i64());
     connection.execute(
         "INSERT INTO badges (jti, kid, subject, sub, level, issued_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![jti, kid, subject.id, request.subject.as_str(), request.level.as_u8(), issued_at, expires_at],
+        params![jti, kid, subject.id, request.subject.as_str(), request.level.as_u8(), signed_at, expires_at],
     )?;
     tracing::info!(jti, sub = request.subject.as_str(), level = request.level.as_u8(), "badge issued");
-    Ok(Issued { token, jti, issuer, request, issued_at, expires_at })
+    Ok(Issued { token, jti, issuer, request, signed_at, expires_at })
 }
 
 /// A badge that was issued here.

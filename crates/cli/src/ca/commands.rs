@@ -11,7 +11,7 @@ use rmcp_guard::identity::fetch::Fetcher;
 use rmcp_guard::identity::remote::DidWebDocuments;
 use rmcp_guard::identity::trust_level::TrustLevel;
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -70,18 +70,25 @@ pub(super) fn init(arguments: &Init, output: Output) -> Result<(), Failure> {
     });
     let mut text = Text::default().field("origin", origin.as_str()).field("directory", target.display());
     if !arguments.no_tls {
-        shown["root_certificate"] = dir.root_certificate().to_string_lossy().into();
+        set(&mut shown, "root_certificate", &dir.root_certificate().to_string_lossy());
         text = text.field("certificate", dir.root_certificate().display());
     }
     text = text.field("account", &arguments.account);
     if let Some(file) = &arguments.api_key_file {
-        shown["api_key_file"] = file.to_string_lossy().into();
+        set(&mut shown, "api_key_file", &file.to_string_lossy());
         text = text.field("API key", format_args!("in {}", file.display()));
     } else {
-        shown["api_key"] = key.secret.as_str().into();
+        set(&mut shown, "api_key", key.secret.as_str());
         text = text.field("API key", format_args!("{} (shown once)", key.secret.as_str()));
     }
     output.result(&shown, &text)
+}
+
+/// Adds a member to a result.
+fn set(shown: &mut Value, name: &str, value: &str) {
+    if let Value::Object(members) = shown {
+        members.insert(name.to_owned(), value.into());
+    }
 }
 
 /// Everything that stands in a new CA's directory.
@@ -183,7 +190,7 @@ fn change<T>(dir: &Path, work: impl FnOnce(&CaDir, &Origin, &Connection) -> Resu
     changed().map_err(CaError::into_failure)
 }
 
-pub(super) fn issue(arguments: Issue, output: Output) -> Result<(), Failure> {
+pub(super) fn issue(arguments: &Issue, output: Output) -> Result<(), Failure> {
     let key = arguments.subject_key.as_deref().map(files::public_key).transpose()?;
     let issued = change(&arguments.at.dir, |dir, origin, connection| {
         let policy = Policy::load(&dir.policy())?;
@@ -226,11 +233,11 @@ pub(super) fn issue(arguments: Issue, output: Output) -> Result<(), Failure> {
         "expires_at": rfc3339(issued.expires_at),
     });
     let Some(file) = &arguments.out else {
-        shown["badge"] = issued.token.as_str().into();
+        set(&mut shown, "badge", &issued.token);
         return output.line(&shown, &issued.token);
     };
     files::write_secret(file, &format!("{}\n", issued.token))?;
-    shown["file"] = file.to_string_lossy().into();
+    set(&mut shown, "file", &file.to_string_lossy());
     output.line(&shown, format_args!("{}: written", file.display()))
 }
 

@@ -49,7 +49,9 @@ impl From<BadgeIssueError> for CaError {
             BadgeIssueError::Domain => Self::refused(409, "domain_required", error.to_string()),
             BadgeIssueError::Level => Self::invalid("invalid_level", error.to_string()),
             BadgeIssueError::Key => Self::invalid("key_mismatch", error.to_string()),
-            _ => Self::State(error.to_string()),
+            BadgeIssueError::Origin | BadgeIssueError::KeyId | BadgeIssueError::ConfirmationKey | _ => {
+                Self::State(error.to_string())
+            }
         }
     }
 }

@@ -287,7 +287,7 @@ pub(crate) fn run(command: CaCommand, output: Output) -> Result<(), Failure> {
     match command {
         CaCommand::Init(arguments) => commands::init(&arguments, output),
         CaCommand::Serve(arguments) => commands::serve(&arguments, output),
-        CaCommand::Issue(arguments) => commands::issue(*arguments, output),
+        CaCommand::Issue(arguments) => commands::issue(&arguments, output),
         CaCommand::Revoke(Revoke { at, jti, reason }) => commands::revoke(&at.dir, &jti, reason.as_deref(), output),
         CaCommand::Disable(Disable { at, subject, reason }) => {
             commands::disable(&at.dir, &subject, reason.as_deref(), output)

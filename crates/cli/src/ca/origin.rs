@@ -6,6 +6,10 @@ use rmcp_guard::identity::server::HttpOrigin;
 use crate::ca::error::CaError;
 use crate::ca::subjects::Kind;
 
+fn hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap_or('0').to_ascii_uppercase()
+}
+
 /// An origin whose host is a DNS name, so that did:web can name what it hosts.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -85,7 +89,7 @@ impl Origin {
             match byte {
                 b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
                 _ if byte.is_ascii_alphanumeric() => url.push(char::from(byte)),
-                _ => url.push_str(&format!("%{byte:02X}")),
+                _ => url.extend(['%', hex(byte >> 4), hex(byte & 15)]),
             }
         }
         url.push_str("/badge");

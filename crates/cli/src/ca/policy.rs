@@ -97,46 +97,6 @@ impl Policy {
         Ok(policy)
     }
 
-    /// The level and domain of a badge that an API key asks for.
-    pub(crate) fn decide(
-        &self,
-        connection: &Connection,
-        subject: &Subject,
-        ask: &Ask,
-    ) -> Result<(TrustLevel, Option<String>), CaError> {
-        let (domain, granted) = match &ask.domain {
-            Some(domain) => {
-                let domain = checked_domain(domain)?;
-                let granted = granted_level(connection, &subject.account, &subject.id, &domain)?;
-                (Some(domain), granted)
-            }
-            // RFC-003 has no member for it.
-            None => match only_domain(connection, &subject.id)? {
-                Some((domain, level)) => (Some(domain), Some(level)),
-                None => (None, None),
-            },
-        };
-        match ask.level {
-            Some(TrustLevel::SelfSigned) => {
-                Err(CaError::invalid("invalid_level", "level 0 is self-signed by its holder"))
-            }
-            Some(TrustLevel::Registered) => Ok((TrustLevel::Registered, None)),
-            Some(level) if domain.is_none() => Err(CaError::refused(
-                409,
-                "domain_required",
-                format!("a badge of level {} names a domain", level.as_u8()),
-            )),
-            Some(level) if granted.is_some_and(|granted| granted >= level) => Ok((level, domain)),
-            Some(level) => Err(CaError::refused(
-                403,
-                "level_not_granted",
-                format!("the operator has not granted level {} for this domain", level.as_u8()),
-            )),
-            // A domain that nobody checked has no place in a badge.
-            None => Ok(granted.map_or((TrustLevel::Registered, None), |level| (level, domain))),
-        }
-    }
-
     pub(crate) fn lifetime(&self, ask: &Ask) -> Result<Duration, CaError> {
         let longest = Duration::from_secs(self.max_lifetime);
         let lifetime = ask.lifetime.map_or(DEFAULT_BADGE_LIFETIME.min(longest), Duration::from_secs);
@@ -145,6 +105,41 @@ impl Policy {
             return Err(CaError::invalid("invalid_ttl", message));
         }
         Ok(lifetime)
+    }
+}
+
+/// The level and domain of a badge that an API key asks for.
+pub(crate) fn decide(
+    connection: &Connection,
+    subject: &Subject,
+    ask: &Ask,
+) -> Result<(TrustLevel, Option<String>), CaError> {
+    let (domain, granted) = match &ask.domain {
+        Some(domain) => {
+            let domain = checked_domain(domain)?;
+            let granted = granted_level(connection, &subject.account, &subject.id, &domain)?;
+            (Some(domain), granted)
+        }
+        // RFC-003 has no member for it.
+        None => match only_domain(connection, &subject.id)? {
+            Some((domain, level)) => (Some(domain), Some(level)),
+            None => (None, None),
+        },
+    };
+    match ask.level {
+        Some(TrustLevel::SelfSigned) => Err(CaError::invalid("invalid_level", "level 0 is self-signed by its holder")),
+        Some(TrustLevel::Registered) => Ok((TrustLevel::Registered, None)),
+        Some(level) if domain.is_none() => {
+            Err(CaError::refused(409, "domain_required", format!("a badge of level {} names a domain", level.as_u8())))
+        }
+        Some(level) if granted.is_some_and(|granted| granted >= level) => Ok((level, domain)),
+        Some(level) => Err(CaError::refused(
+            403,
+            "level_not_granted",
+            format!("the operator has not granted level {} for this domain", level.as_u8()),
+        )),
+        // A domain that nobody checked has no place in a badge.
+        None => Ok(granted.map_or((TrustLevel::Registered, None), |level| (level, domain))),
     }
 }
 
@@ -163,7 +158,7 @@ mod level_text {
     use rmcp_guard::identity::trust_level::TrustLevel;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
 
-    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(level: &Option<TrustLevel>, serializer: S) -> Result<S::Ok, S::Error> {
         level.map(TrustLevel::as_str).serialize(serializer)
     }

@@ -102,9 +102,10 @@ where
         () = tokio::time::sleep(CONNECTION_AGE) => {}
     }
     connection.as_mut().graceful_shutdown();
-    match tokio::time::timeout(LAST_WORDS, connection).await {
-        Ok(result) => ended(result),
-        Err(_) => tracing::debug!("a connection was cut off"),
+    if let Ok(result) = tokio::time::timeout(LAST_WORDS, connection).await {
+        ended(result);
+    } else {
+        tracing::debug!("a connection was cut off");
     }
 }
 

@@ -54,7 +54,7 @@ fn line(entry: &Value) -> String {
     let values = entry.as_object().into_iter().flatten().map(|(name, value)| match value {
         Value::String(text) => format!("{name}={text}"),
         Value::Null => format!("{name}=-"),
-        other => format!("{name}={other}"),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => format!("{name}={value}"),
     });
     values.collect::<Vec<_>>().join("  ")
 }

@@ -304,7 +304,7 @@ pub(crate) fn update(
 ) -> Result<Subject, CaError> {
     let mut identity = identity(origin, policy, subject.kind, &subject.id, claim)?;
     if claim.did.is_none() {
-        identity.did = subject.did.as_str().to_owned();
+        subject.did.as_str().clone_into(&mut identity.did);
         identity.alias = subject.alias.as_ref().map(canonical);
         let named = subject.alias.as_ref().and_then(Did::public_key);
         if named.is_some() && identity.key.is_some() && identity.key.as_ref() != named {

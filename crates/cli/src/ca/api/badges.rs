@@ -15,6 +15,7 @@ use crate::ca::api::input::{self, BadgeBody, Object, Reason};
 use crate::ca::api::{Answer, App, Peer, challenge, ok};
 use crate::ca::badges::{self, Issued};
 use crate::ca::error::CaError;
+use crate::ca::policy;
 use crate::ca::subjects::{self, Kind};
 use crate::ca::time::{now, rfc3339};
 
@@ -48,7 +49,7 @@ pub(super) async fn issue_on_record(app: Arc<App>, caller: Caller, kind: Kind, i
                 subject.check_enabled()?;
                 let sub = subject.unproven_subject(&id)?;
                 app.limit_badges(sub.as_str(), &caller.account)?;
-                let (level, domain) = app.policy.decide(connection, &subject, &ask)?;
+                let (level, domain) = policy::decide(connection, &subject, &ask)?;
                 let key = subject.key.clone().ok_or_else(|| {
                     CaError::refused(409, "no_public_key", "no public key is registered; a proof works without one")
                 })?;
@@ -82,8 +83,8 @@ pub(super) fn issued_answer(issued: &Issued) -> Response {
         "issuer": issued.issuer,
         "trust_level": level,
         "trustLevel": level,
-        "issued_at": rfc3339(issued.issued_at),
-        "issuedAt": rfc3339(issued.issued_at),
+        "issued_at": rfc3339(issued.signed_at),
+        "issuedAt": rfc3339(issued.signed_at),
         "expires_at": expires,
         "expiresAt": expires,
         "assurance_level": if request.proven_key_id.is_some() { "IAL-1" } else { "IAL-0" },

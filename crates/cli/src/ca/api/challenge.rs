@@ -22,7 +22,7 @@ use crate::ca::error::CaError;
 use crate::ca::limits::network;
 use crate::ca::subjects::{self, Kind, Subject};
 use crate::ca::time::{now, rfc3339};
-use crate::ca::{accounts::Caller, badges};
+use crate::ca::{accounts::Caller, badges, policy};
 
 /// The shortest life of a challenge: time to answer it.
 const MIN_CHALLENGE_LIFETIME: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ pub(super) async fn create(
             app.limits.challenges.take(did.as_str().to_owned(), Instant::now())?;
             app.limits.challenges_of_account.take(subject.account.clone(), Instant::now())?;
             // What cannot be granted is refused now, not after the proof.
-            app.policy.decide(connection, &subject, &ask)?;
+            policy::decide(connection, &subject, &ask)?;
             let badge_ttl = app.policy.lifetime(&ask)?.as_secs();
             let challenge = challenges::create(connection, &app.origin, &subject, did, &ask, lifetime, now())?;
             Ok((challenge, badge_ttl, ask.audience))
@@ -91,13 +91,15 @@ pub(super) async fn create(
 /// The subject of a badge of ours, level 1 or more, that is for us or for nobody in particular.
 async fn holder(app: &Arc<App>, headers: &HeaderMap) -> Result<Did, CaError> {
     let unauthorized = || CaError::refused(401, "unauthorized", "an API key or a badge of this CA is needed");
-    let token = match input::single(headers, "x-capiscio-badge")? {
-        Some(token) => token,
-        None => {
-            let value = input::single(headers, header::AUTHORIZATION.as_str())?.ok_or_else(unauthorized)?;
-            let (scheme, token) = value.split_once(' ').ok_or_else(unauthorized)?;
-            if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { return Err(unauthorized()) }
+    let token = if let Some(token) = input::single(headers, "x-capiscio-badge")? {
+        token
+    } else {
+        let value = input::single(headers, header::AUTHORIZATION.as_str())?.ok_or_else(unauthorized)?;
+        let (scheme, token) = value.split_once(' ').ok_or_else(unauthorized)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(unauthorized());
         }
+        token.trim()
     };
     match app.verify(token.to_owned()).await? {
         Ok(badge) if badge.level() >= TrustLevel::Registered => Ok(badge.subject().clone()),
@@ -175,7 +177,7 @@ pub(super) async fn redeem(app: Arc<App>, id: String, body: BadgeBody) -> Answer
                     return Err(refused(ProofError::SubjectMismatch));
                 }
                 app.limit_badges(did.as_str(), &subject.account)?;
-                let (level, domain) = app.policy.decide(connection, &subject, &pending.ask)?;
+                let (level, domain) = policy::decide(connection, &subject, &pending.ask)?;
                 if subject.alias.as_ref() == Some(&did) {
                     subjects::mark_proven(connection, &subject, now())?;
                 }
@@ -208,7 +210,7 @@ async fn verify(
     }
     let document: Arc<DidDocument> = app.documents.resolve(did).await.map_err(|error| match error {
         DidResolveError::Document(_) => ProofError::DidDocumentInvalid,
-        _ => ProofError::DidResolutionFailed,
+        DidResolveError::Fetch(_) | _ => ProofError::DidResolutionFailed,
     })?;
     checked.verify(&document)
 }

@@ -162,7 +162,7 @@ impl IntoResponse for CaError {
                 (status, refusal.code, refusal.message, refusal.retry_after)
             }
             // Whoever asked learns nothing about our disks.
-            error => {
+            error @ (Self::Database(_) | Self::Io(..) | Self::State(_) | Self::Random | Self::Worker) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::error!(%error, cause, "a request failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "the CA failed".to_owned(), None)

@@ -121,14 +121,14 @@ impl App {
         else {
             return Ok(Err(BadgeErrorKind::KeysUnavailable.code()));
         };
-        let verifier = BadgeVerifier::builder()
+        let guard = BadgeVerifier::builder()
             .issuer(issuer)
             .audience(self.origin.as_str())
             .did_documents(Arc::new(documents))
             // asked below, of the database itself
             .insecure_no_revocation()
             .build();
-        let verified = match verifier.verify(&token, &BadgeContext::at(now())).await {
+        let verified = match guard.verify(&token, &BadgeContext::at(now())).await {
             Ok(verified) => verified,
             Err(error) => return Ok(Err(error.kind().code())),
         };

@@ -1,4 +1,4 @@
-//! The CA's state: one SQLite file, which commands may change while the server runs.
+//! The CA's state: one `SQLite` file, which commands may change while the server runs.
 //!
 //! Every change is one `IMMEDIATE` transaction and is on disk when it returns. Calls block; the server makes them on
 //! blocking threads.

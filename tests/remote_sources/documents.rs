@@ -25,12 +25,12 @@ use serde_json::{Value, json};
 
 use super::world::{Host, Key, claims, clock, fetcher, issuer, key, now, sign, trusting, verify, with_type};
 
-const DOCUMENT: &str = "/.well-known/did.json";
+pub(crate) const DOCUMENT: &str = "/.well-known/did.json";
 const SECOND: Duration = Duration::from_secs(1);
 /// Who vouches here; its keys are fixed, since this is about documents.
 const CA: &str = "https://registry.example.com";
 
-fn holder() -> Arc<SigningKey> {
+pub(crate) fn holder() -> Arc<SigningKey> {
     Arc::new(SigningKey::from_seed(&[5; 32]))
 }
 
@@ -41,7 +41,7 @@ fn vouching() -> (Key, Issuer) {
 }
 
 /// The document of `did` with `key` as `#key-1`, for authentication.
-fn document(did: &str, key: &SigningKey) -> Value {
+pub(crate) fn document(did: &str, key: &SigningKey) -> Value {
     let id = format!("{did}#key-1");
     json!({
         "@context": ["https://www.w3.org/ns/did/v1"],
@@ -134,7 +134,7 @@ fn config(documents: &DidWebDocuments, clock: &Arc<FixedClock>, issuer: Issuer) 
 }
 
 /// A handshake with the server on `host`, whose key is `key` and which shows `badge`.
-async fn handshake(
+pub(crate) async fn handshake(
     host: &Host,
     config: VerifyConfigBuilder,
     key: Arc<SigningKey>,

@@ -12,4 +12,6 @@ mod hostile;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod offline;
+#[cfg(test)]
 mod world;

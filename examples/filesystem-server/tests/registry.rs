@@ -106,6 +106,7 @@ impl Registry {
             cache_dir = "revocations"
             [evidence]
             dir = "evidence"
+            wait_limit_ms = 10000
             [tools]
             stat = {{ anonymous = true }}
             read_file = {{ min_trust_level = 2 }}

@@ -89,7 +89,11 @@ pub(super) enum MaxLifetime {
 pub(super) enum EvidenceChoice {
     Open(EvidenceLog),
     /// to be opened when nothing else is wrong, so that a mistake elsewhere leaves no directory behind
-    Directory(std::path::PathBuf, EvidenceMode),
+    Directory {
+        directory: std::path::PathBuf,
+        mode: EvidenceMode,
+        wait_limit: Option<Duration>,
+    },
 }
 
 impl Default for GuardConfigBuilder {

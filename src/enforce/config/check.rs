@@ -33,12 +33,13 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
     check_audiences(&mut draft);
     let server_origin = check_server_origin(&mut draft);
     check_evidence(&mut draft, policy.as_ref());
+    // before the sources are made: from here on a plan of a file cannot be told from another of the same mode
+    let digest = policy.as_ref().and_then(|policy| digest(&mut draft, policy, &api_keys));
     // what leaves something behind comes last, so that a mistake elsewhere does not
     if draft.problems.is_empty() {
         network::open_revocations(&mut draft);
     }
     let evidence = if draft.problems.is_empty() { open_evidence(&mut draft) } else { None };
-    let digest = policy.as_ref().and_then(|policy| digest(&mut draft, policy, &api_keys));
     let (Some(policy), Some(evidence), Some(digest), true) = (policy, evidence, digest, draft.problems.is_empty())
     else {
         return Err(draft.problems);
@@ -321,7 +322,7 @@ fn check_evidence(draft: &mut GuardConfigBuilder, policy: Option<&Policy>) {
             return;
         }
         Some(EvidenceChoice::Open(log)) => log.mode(),
-        Some(EvidenceChoice::Directory(_, mode)) => *mode,
+        Some(EvidenceChoice::Directory { mode, .. }) => *mode,
     };
     if mode == EvidenceMode::BestEffort && draft.profile != Profile::Dev {
         draft.problem("evidence.mode", "best-effort evidence can be lost and is for development; write `bounded` or `strict`, or choose `dangerous_dev_profile` in code");
@@ -341,8 +342,12 @@ fn check_evidence(draft: &mut GuardConfigBuilder, policy: Option<&Policy>) {
 fn open_evidence(draft: &mut GuardConfigBuilder) -> Option<EvidenceLog> {
     match draft.evidence.take()? {
         EvidenceChoice::Open(log) => Some(log),
-        EvidenceChoice::Directory(directory, mode) => {
-            let log = EvidenceLog::options().mode(mode).create_or_open(&directory);
+        EvidenceChoice::Directory { directory, mode, wait_limit } => {
+            let mut options = EvidenceLog::options().mode(mode);
+            if let Some(limit) = wait_limit {
+                options = options.wait_limit(limit);
+            }
+            let log = options.create_or_open(&directory);
             log.map_err(|error| draft.problem("evidence.dir", format!("`{}`: {error}", directory.display()))).ok()
         }
     }

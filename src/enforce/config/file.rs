@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::{Table, Value};
 
@@ -19,6 +20,9 @@ use crate::policy::{ConfigProblem, GuardedMethod, MAX_ADDITIONAL_ISSUERS, Method
 
 /// The largest configuration file in bytes: room for [`MAX_RULES`](crate::policy::MAX_RULES) rules of ordinary length.
 pub const MAX_CONFIG_BYTES: u64 = 2 * 1024 * 1024;
+
+/// The longest time that a file can let a call wait for its evidence: by then its caller has gone.
+const MAX_EVIDENCE_WAIT: Duration = Duration::from_secs(60);
 
 const TOO_LONG: &str = "is longer than 2 MiB";
 
@@ -432,10 +436,22 @@ impl Reader<'_> {
                 EvidenceMode::Strict
             }
         };
+        let wait_limit = self.wait_limit(&mut section);
         self.unknown(&section);
         if let Some(directory) = directory {
-            self.builder.evidence = Some(EvidenceChoice::Directory(self.base.join(directory), mode));
+            let directory = self.base.join(directory);
+            self.builder.evidence = Some(EvidenceChoice::Directory { directory, mode, wait_limit });
         }
+    }
+
+    fn wait_limit(&mut self, section: &mut Section) -> Option<Duration> {
+        let value = section.members.remove("wait_limit_ms")?;
+        let limit = value.as_integer().and_then(|number| u64::try_from(number).ok()).map(Duration::from_millis);
+        let limit = limit.filter(|limit| (Duration::from_millis(1)..=MAX_EVIDENCE_WAIT).contains(limit));
+        if limit.is_none() {
+            self.builder.problem(section.key_of("wait_limit_ms"), "write 1 to 60000 milliseconds, without quotes");
+        }
+        limit
     }
 
     pub(super) fn unknown(&mut self, section: &Section) {

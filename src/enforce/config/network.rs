@@ -26,9 +26,19 @@ use crate::identity::trust_store::{Issuer, IssuerError};
 /// The port that every fetcher may connect to.
 const HTTPS: u16 = 443;
 
-/// Networks of this machine and its link, where metadata services listen. No file opens them.
-const NEVER_BY_FILE: [&str; 6] =
-    ["127.0.0.0/8", "0.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "::ffff:0:0/96"];
+/// This machine, its link, and the metadata services of clouds, most of which listen there. No file opens them.
+const NEVER_BY_FILE: [&str; 10] = [
+    "127.0.0.0/8",
+    "0.0.0.0/8",
+    "169.254.0.0/16",
+    "::1/128",
+    "fe80::/10",
+    "::ffff:0:0/96",
+    "100.100.100.200/32", // Alibaba
+    "168.63.129.16/32",   // Azure
+    "192.0.0.192/32",     // Oracle
+    "fd00:ec2::/32",      // Amazon
+];
 
 /// What is known about the network while a configuration is collected.
 #[derive(Debug, Default)]
@@ -37,7 +47,7 @@ pub(super) struct Network {
     pub(super) fetcher: Option<Fetcher>,
     table: Option<NetworkTable>,
     issuers: Vec<DiscoveredIssuer>,
-    /// what the digest says about `table`
+    /// what the digest says about who fetches what
     description: Value,
 }
 
@@ -66,11 +76,13 @@ pub(super) enum NetworkRevocations {
 }
 
 impl NetworkRevocations {
+    /// What the digest says: the mode, and which list stands behind the live source.
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Online => "online",
             Self::Synced { .. } => "synced",
-            Self::Hybrid { .. } => "hybrid",
+            Self::Hybrid { file: None, .. } => "hybrid",
+            Self::Hybrid { file: Some(_), .. } => "hybrid with a file",
         }
     }
 }
@@ -121,7 +133,8 @@ pub(super) fn discover(draft: &mut GuardConfigBuilder) {
             .problem("network", "the application brings its own fetcher, which this table would not change; remove it");
     }
     let table = table.unwrap_or_default();
-    draft.network.description = if by_code { json!("application") } else { table.describe() };
+    let fetched_by = if by_code { json!("application") } else { table.describe() };
+    draft.network.description = json!({ "fetcher": fetched_by, "resolves_documents": resolves });
     let fetcher = match draft.network.fetcher.take() {
         Some(fetcher) => fetcher,
         None => match table.fetcher() {
@@ -271,7 +284,8 @@ impl Reader<'_> {
                     .builder
                     .problem(key, "write a network in quotes, such as `10.1.0.0/16`, without bits beyond its length"),
                 Some(network) if reaches_this_machine(&network) => {
-                    let advice = "holds addresses of this machine or of its link, which no file can allow";
+                    let advice =
+                        "holds addresses of this machine, its link or a metadata service, which no file can allow";
                     self.builder.problem(key, format!("`{network}` {advice}"));
                 }
                 Some(network) => _ = table.networks.insert(network),

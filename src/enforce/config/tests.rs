@@ -520,6 +520,9 @@ fn every_mistake_in_the_file_form_is_named_by_its_key() {
         ("[[issuer]]\norigin = \"https://b.example\"\ndiscover = true\njwks_file = \"a\"", vec!["issuer[0]"]),
         ("[evidence]\nmode = \"bounded\"", vec!["evidence.dir"]),
         ("[evidence]\ndir = \"a\"\nmode = \"fast\"", vec!["evidence.mode"]),
+        ("[evidence]\ndir = \"a\"\nwait_limit_ms = 0", vec!["evidence.wait_limit_ms"]),
+        ("[evidence]\ndir = \"a\"\nwait_limit_ms = 60001", vec!["evidence.wait_limit_ms"]),
+        ("[evidence]\ndir = \"a\"\nwait_limit_ms = \"50\"", vec!["evidence.wait_limit_ms"]),
         ("a = 1\n[b]\nc = 2", vec!["a", "b"]),
         ("a = ", vec!["line 1"]),
         ("\n\na = 1\na = 2", vec!["line 4"]),
@@ -732,6 +735,18 @@ fn s35_best_effort_evidence_builds_only_with_the_dev_profile() {
     assert!(!directory.path().join("log").exists());
     assert_eq!(keys(complete().evidence(best_effort())), ["evidence.mode"]);
     assert_eq!(keys(complete().evidence(best_effort()).dangerous_dev_profile()), [""; 0]);
+}
+
+#[test]
+fn a_file_says_how_long_a_call_may_wait_for_its_evidence() {
+    let directory = tempfile::tempdir().unwrap();
+    let limit = |dir: &str, more: &str| {
+        let text = format!("[evidence]\ndir = \"{dir}\"\n{more}");
+        complete().toml(&text, directory.path()).build().unwrap().evidence().wait_limit()
+    };
+    assert_eq!(limit("default", ""), Duration::from_millis(50));
+    assert_eq!(limit("strict", "mode = \"strict\""), Duration::from_millis(250));
+    assert_eq!(limit("longest", "wait_limit_ms = 60000"), Duration::from_secs(60));
 }
 
 #[test]

@@ -31,8 +31,10 @@ audiences = ["https://files.example.test"]
 [revocations]
 file = "revocations.json"
 
+# A machine that is busy with a build is no failing disk: a demonstration waits longer for its log than a server should.
 [evidence]
 dir = "evidence"
+wait_limit_ms = 10000
 
 [[issuer]]
 origin = "https://issuer.example.test"

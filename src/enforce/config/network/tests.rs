@@ -111,6 +111,12 @@ fn s35_no_file_reaches_this_machine() {
         "fe80::/10",
         "::ffff:127.0.0.1/128",
         "::ffff:a9fe:a9fe/128",
+        "100.100.100.200/32",
+        "100.64.0.0/10",
+        "168.63.129.16/32",
+        "192.0.0.0/24",
+        "fd00:ec2::254/128",
+        "fc00::/7",
     ] {
         let text = format!("[network]\ninsecure_allow_networks = [\"{network}\"]");
         let want = ["network.insecure_allow_networks[0]"];
@@ -212,6 +218,8 @@ fn s33_the_digest_covers_what_is_asked_over_the_network_and_how() {
     write(directory.path(), "ca.pem", &root_certificate(), 0o600);
     write(directory.path(), "other.pem", &root_certificate(), 0o600);
     write(directory.path(), "registry.jwks.json", JWKS, 0o600);
+    let documents = tempfile::tempdir_in(directory.path()).unwrap();
+    let documents = format!("[did_documents]\ndirectory = '{}'", documents.path().display());
     let digest = |text: &str| bare().toml(text, directory.path()).build().unwrap().digest().to_owned();
     let with = |more: &str| digest(&format!("{DISCOVERED}{more}"));
     let same = with("[network]\nports = [8443, 9443]");
@@ -230,8 +238,10 @@ fn s33_the_digest_covers_what_is_asked_over_the_network_and_how() {
         ("online", with("[revocations]\nmode = \"online\"")),
         ("synced", with("[revocations]\nmode = \"synced\"")),
         ("hybrid", with("[revocations]\nmode = \"hybrid\"")),
+        ("hybrid with a file", with("[revocations]\nmode = \"hybrid\"\nfile = \"a\"")),
         ("offline", with("[revocations]\nfile = \"a\"")),
         ("documents", with("[did_documents]\nresolve = true")),
+        ("documents by file", with(&documents)),
     ] {
         assert!(!seen.contains(&changed), "{name}");
         seen.push(changed);

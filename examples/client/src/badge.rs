@@ -29,7 +29,7 @@ pub(crate) struct BadgeArgs {
     #[arg(long = "badge-from", value_name = "URL", conflicts_with = "file", requires = "key")]
     registry: Option<String>,
     /// The directory with the key that the registry knows; it is made where none stands.
-    #[arg(long = "agent-dir", value_name = "DIR", id = "key")]
+    #[arg(long = "agent-dir", value_name = "DIR", id = "key", requires = "registry")]
     directory: Option<PathBuf>,
     /// The agent's id at the registry, which is told the key's DID then.
     #[arg(long, value_name = "ID", requires = "registry")]

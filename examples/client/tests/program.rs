@@ -248,7 +248,7 @@ fn mistakes_of_usage_and_connections_have_their_own_codes() {
     };
     let jwks = world.path.join("issuer.jwks.json");
     let trust = ["--issuer", "https://issuer.example.test", "--jwks", jwks.to_str().unwrap()];
-    let table: [(&str, &[&str], i32, &str); 9] = [
+    let table: [(&str, &[&str], i32, &str); 10] = [
         ("no transport", &[], 2, "Usage"),
         ("no command", &["stdio"], 2, "COMMAND"),
         ("nobody trusted", &["http", "https://127.0.0.1:9/mcp"], 2, "nobody is trusted"),
@@ -262,6 +262,7 @@ fn mistakes_of_usage_and_connections_have_their_own_codes() {
             "--root-cert",
         ),
         ("a level that does not exist", &["http", "--min-level", "5", "u"], 2, "trust level"),
+        ("an agent's key and no registry", &["http", "--agent-dir", "a", "u"], 2, "--badge-from"),
         ("a badge as an argument", &["http", "--badge", "eyJ", "u"], 2, "unexpected argument"),
     ];
     for (name, arguments, code, want) in table {

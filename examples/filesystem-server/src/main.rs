@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser};
 use filesystem_server::{FilesystemServer, GuardedServer, HttpOptions};
 use rmcp_guard::enforce::{GuardConfig, GuardConfigBuilder, LOG_LEVEL_VARIABLE, LogLevel, log_level_from_env};
@@ -134,12 +134,14 @@ async fn http(arguments: HttpArgs) -> Result<()> {
     let stop = stop_signal()?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
     let address = listener.local_addr()?;
+    let local = address.ip().is_loopback();
+    ensure!(local || !serve.network.is_for_development(), "--dangerous-loopback: listen on a loopback address only");
     let (server, watch) = prepare(serve, Some(address)).await?;
     let mut options = HttpOptions::default();
     options.stateless = stateless;
     options.allowed_hosts = allowed_host;
     options.allowed_origins = allowed_origin;
-    if !address.ip().is_loopback() {
+    if !local {
         tracing::warn!("plain http on an address that other machines reach: put a proxy that speaks TLS in front");
     }
     eprintln!("listening on http://{address}/mcp");

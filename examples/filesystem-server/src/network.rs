@@ -25,6 +25,11 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// Whether issuers on this machine count, for which other machines must not reach the server (S35).
+    pub(crate) const fn is_for_development(&self) -> bool {
+        self.dangerous_loopback
+    }
+
     /// What the arguments describe; `None` when they are silent, so that the configuration file's `[network]` counts.
     pub(crate) fn fetcher(&self) -> Result<Option<Fetcher>> {
         if self.root_cert.is_none() && !self.dangerous_loopback {
@@ -60,14 +65,17 @@ pub(crate) async fn watch_sources(config: GuardConfig) {
     if let Err(missing) = config.warm_up().await {
         tracing::warn!("{missing}");
     }
-    let mut was_good = None;
+    let mut told = None;
     loop {
         let health = config.health();
-        if was_good.replace(health.is_good()) != Some(health.is_good()) && !health.sources.is_empty() {
-            if health.is_good() {
-                tracing::info!(health = %health.to_json(), "issuers answer");
-            } else {
-                tracing::warn!(health = %health.to_json(), "an issuer does not answer");
+        let failing = health.sources.iter().any(|source| source.health.failing_since.is_some());
+        let now = (health.is_good(), failing);
+        if told.replace(now) != Some(now) && !health.sources.is_empty() {
+            match now {
+                (true, false) => tracing::info!(health = %health.to_json(), "issuers answer"),
+                // while there is time to do something about it
+                (true, true) => tracing::warn!(health = %health.to_json(), "an issuer fails; what it said counts on"),
+                (false, _) => tracing::warn!(health = %health.to_json(), "an issuer does not answer"),
             }
         }
         tokio::time::sleep(HEALTH_INTERVAL).await;

@@ -85,6 +85,15 @@ fn the_demonstration_never_overwrites() {
     assert_eq!(fs::read_dir(there.path()).unwrap().count(), 0);
 }
 
+/// Attack: a server that is started with the trust of a development machine is reached from another one.
+#[test]
+fn s35_development_is_for_a_server_that_only_this_machine_reaches() {
+    let world = World::new();
+    let exposed = world.serve("http").args(["--dangerous-loopback", "--listen", "0.0.0.0:0"]).output().unwrap();
+    assert_eq!(exposed.status.code(), Some(1));
+    assert!(text(&exposed.stderr).contains("--dangerous-loopback"), "{}", text(&exposed.stderr));
+}
+
 #[test]
 fn a_client_that_leaves_ends_the_server() {
     let world = World::new();

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn only_https_names_in_their_plain_spelling_pass() {
-        use FetchErrorKind::{Address, Port, Url};
+        use FetchErrorKind::{Port, Url};
         let long_name = format!("https://{}example.com/", "a.".repeat(125));
         let long_label = format!("https://{}.example.com/", "a".repeat(64));
         let long_url = format!("https://example.com/{}", "a".repeat(MAX_FETCH_URL_BYTES));

@@ -1,7 +1,7 @@
 //! Events: what a guard decided, told to the registry.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -9,6 +9,12 @@ use crate::identity::registry::error::{RegistryError, RegistryErrorKind};
 
 /// The agent id of an event about a caller whom the registry does not know. Never some other agent's.
 pub const UNKNOWN_AGENT: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The most bytes of a text in an event's payload; what is longer is cut. A caller chooses the name of the tool.
+pub const MAX_EVENT_TEXT_BYTES: usize = 1024;
+
+/// The last second that RFC 3339 can write: the end of the year 9999.
+const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,12 +82,13 @@ impl fmt::Display for EventDetail {
 }
 
 impl PolicyEvent {
-    /// What was decided about `tool` at `at`, with a random id, which the event keeps however often it is sent.
+    /// What was decided about `tool` at `at`, with a random id, which the event keeps however often it is sent. A time
+    /// outside of the years 1970 to 9999 becomes the nearest one inside.
     ///
     /// # Errors
     /// [`RegistryErrorKind::Random`].
     pub fn new(decision: EventDecision, tool: &str, at: SystemTime) -> Result<Self, RegistryError> {
-        let payload = Map::from_iter([("tool_name".to_owned(), tool.into())]);
+        let payload = Map::from_iter([("tool_name".to_owned(), cut(tool).into())]);
         let (id, trace_id) = (random_uuid()?, random_uuid()?);
         Ok(Self { id, trace_id, decision, at, agent_id: None, server_id: None, payload })
     }
@@ -115,11 +122,11 @@ impl PolicyEvent {
         self
     }
 
-    /// With one more member; an empty one is left out.
+    /// With one more member, of at most [`MAX_EVENT_TEXT_BYTES`]; an empty one is left out.
     #[must_use]
     pub fn detail(mut self, name: EventDetail, value: &str) -> Self {
         if !value.is_empty() {
-            self.payload.insert(name.as_str().to_owned(), value.into());
+            self.payload.insert(name.as_str().to_owned(), cut(value).into());
         }
         self
     }
@@ -129,7 +136,10 @@ impl PolicyEvent {
             EventDecision::Allow => ("INFO", "ALLOW"),
             EventDecision::Deny => ("HIGH", "DENY"),
         };
-        let utc = humantime::format_rfc3339_micros(self.at).to_string();
+        // Outside of these bounds humantime panics, and a machine may have any time.
+        let since = self.at.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST_SECOND);
+        let at = UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH);
+        let utc = humantime::format_rfc3339_micros(at).to_string();
         let mut event = json!({
             "id": self.id.to_string(),
             "agentId": self.agent_id.as_deref().unwrap_or(UNKNOWN_AGENT),
@@ -147,9 +157,45 @@ impl PolicyEvent {
     }
 }
 
+/// The longest beginning of `text` that is within [`MAX_EVENT_TEXT_BYTES`].
+fn cut(text: &str) -> &str {
+    if text.len() <= MAX_EVENT_TEXT_BYTES {
+        return text;
+    }
+    // A character has at most four bytes, so one of the last four places is between two.
+    (0..=MAX_EVENT_TEXT_BYTES).rev().find_map(|end| text.get(..end)).unwrap_or_default()
+}
+
 /// Not `Uuid::new_v4`, which panics when the operating system has no random bytes.
 fn random_uuid() -> Result<uuid::Uuid, RegistryError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| RegistryError::new(RegistryErrorKind::Random))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine whose clock is far off calls a tool whose name somebody else chose.
+    #[test]
+    fn a_time_that_has_no_text_and_a_text_without_end_are_cut() {
+        let far = Duration::from_secs(400 * 366 * 86_400 * 25);
+        let cases = [
+            (UNIX_EPOCH - Duration::from_secs(1), "1970-01-01T00:00:00.000000+00:00"),
+            (UNIX_EPOCH + LAST_SECOND, "9999-12-31T23:59:59.000000+00:00"),
+            (UNIX_EPOCH + far, "9999-12-31T23:59:59.000000+00:00"),
+        ];
+        for (at, text) in cases {
+            let event = PolicyEvent::new(EventDecision::Allow, "ls", at).unwrap().to_json();
+            assert_eq!(event["timestamp"], text);
+        }
+        let long = format!("a{}", "é".repeat(MAX_EVENT_TEXT_BYTES));
+        let event = PolicyEvent::new(EventDecision::Deny, &long, UNIX_EPOCH).unwrap();
+        let event = event.detail(EventDetail::DenyDetail, &long).to_json();
+        for name in ["tool_name", "deny_detail"] {
+            assert_eq!(event["payload"][name].as_str().unwrap().len(), MAX_EVENT_TEXT_BYTES - 1, "{name}");
+        }
+        assert_eq!(cut(&"a".repeat(MAX_EVENT_TEXT_BYTES)).len(), MAX_EVENT_TEXT_BYTES);
+    }
 }

@@ -395,7 +395,8 @@ fn age(then: UnixSeconds, now: UnixSeconds) -> Option<Duration> {
 }
 
 fn rfc3339(time: UnixSeconds) -> String {
-    let seconds = u64::try_from(time.as_i64()).unwrap_or(0);
+    // Beyond the year 9999 the formatter fails, and `to_string` with it.
+    let seconds = u64::try_from(time.as_i64()).unwrap_or(0).min(253_402_300_799);
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     humantime::format_rfc3339_seconds(time.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
 }

@@ -1,15 +1,17 @@
 //! Names to addresses, each checked before anything connects to it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolving};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::address::is_permitted;
 use super::target::is_localhost;
@@ -30,29 +32,79 @@ pub trait Resolve: fmt::Debug + Send + Sync + 'static {
     fn resolve<'a>(&'a self, host: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 }
 
-/// The operating system's resolver.
+/// The operating system's resolver. Who asks for a name that is being looked up waits for that answer, so that a name
+/// that is slow to resolve holds one thread and not all.
 #[derive(Debug)]
-pub(super) struct SystemResolver(Arc<Semaphore>);
+pub(super) struct SystemResolver {
+    look_up: fn(&str) -> io::Result<Vec<SocketAddr>>,
+    threads: Arc<Semaphore>,
+    under_way: UnderWay,
+}
+
+/// What a look-up found; `None` until it has ended.
+type Found = Option<Result<Vec<SocketAddr>, io::ErrorKind>>;
+
+/// The look-ups that have a thread: at most [`MAX_SYSTEM_LOOKUPS`].
+#[derive(Clone, Debug, Default)]
+struct UnderWay(Arc<Mutex<HashMap<String, watch::Receiver<Found>>>>);
+
+impl UnderWay {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Found>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A look-up. Dropped, also by a runtime that ends before it ran, it is under way no longer.
+struct LookUp {
+    under_way: UnderWay,
+    host: String,
+}
+
+impl Drop for LookUp {
+    fn drop(&mut self) {
+        self.under_way.lock().remove(&self.host);
+    }
+}
 
 impl SystemResolver {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_SYSTEM_LOOKUPS)))
+        Self::with(|host| (host, 0).to_socket_addrs().map(Iterator::collect))
+    }
+
+    fn with(look_up: fn(&str) -> io::Result<Vec<SocketAddr>>) -> Self {
+        Self { look_up, threads: Arc::new(Semaphore::new(MAX_SYSTEM_LOOKUPS)), under_way: UnderWay::default() }
+    }
+
+    /// The look-up of `host` that is under way, or a new one.
+    async fn join(&self, host: &str) -> io::Result<watch::Receiver<Found>> {
+        if let Some(found) = self.under_way.lock().get(host) {
+            return Ok(found.clone());
+        }
+        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(io::Error::other)?;
+        let (sender, found) = watch::channel(None);
+        match self.under_way.lock().entry(host.to_owned()) {
+            Entry::Occupied(other) => return Ok(other.get().clone()),
+            Entry::Vacant(place) => drop(place.insert(found.clone())),
+        }
+        let this = LookUp { under_way: self.under_way.clone(), host: host.to_owned() };
+        let look_up = self.look_up;
+        // The permit goes with the thread: a look-up that nobody waits for any more still counts.
+        tokio::task::spawn_blocking(move || {
+            let answer = look_up(&this.host).map_err(|error| error.kind());
+            drop(this);
+            drop(permit);
+            sender.send_replace(Some(answer));
+        });
+        Ok(found)
     }
 }
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
         Box::pin(async move {
-            let permit = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
-            let host = host.to_owned();
-            // The permit goes with the thread: a look-up that nobody waits for any more still counts.
-            tokio::task::spawn_blocking(move || {
-                let addresses = (host.as_str(), 0).to_socket_addrs().map(Iterator::collect);
-                drop(permit);
-                addresses
-            })
-            .await
-            .map_err(io::Error::other)?
+            let mut found = self.join(host).await?;
+            let found = found.wait_for(Option::is_some).await.map_err(io::Error::other)?;
+            found.clone().unwrap_or(Err(io::ErrorKind::Other)).map_err(io::Error::from)
         })
     }
 }
@@ -101,6 +153,8 @@ fn addresses(addresses: impl Iterator<Item = IpAddr> + Send + 'static) -> Addrs 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use super::*;
 
     /// Every name has this address, with a port and a scope of the resolver's choice.
@@ -149,6 +203,67 @@ mod tests {
         for name in ["localhost", "files.localhost"] {
             assert_eq!(answer("10.0.0.1", None, name).await, Ok(own.clone()));
         }
+    }
+
+    /// Waits on a thread, and not for ever.
+    fn until(condition: impl Fn() -> bool) {
+        let passed = (0..60_000).any(|_| {
+            condition() || {
+                std::thread::sleep(Duration::from_millis(1));
+                false
+            }
+        });
+        assert!(passed, "it took too long");
+    }
+
+    /// A host whose name servers never answer is asked for as often as it may be.
+    #[tokio::test]
+    async fn a_slow_name_holds_one_thread_and_no_other_name() {
+        static SLOW: AtomicUsize = AtomicUsize::new(0);
+        static GO: AtomicBool = AtomicBool::new(false);
+
+        let resolver = SystemResolver::with(|host| {
+            if host == "slow.example" {
+                SLOW.fetch_add(1, Ordering::SeqCst);
+                until(|| GO.load(Ordering::SeqCst));
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Ok(vec![SocketAddr::from(([8, 8, 8, 8], 0))])
+        });
+        let mut slow: Vec<_> = (0..2 * MAX_SYSTEM_LOOKUPS).map(|_| resolver.resolve("slow.example")).collect();
+        for waiting in &mut slow {
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
+        // given up, as by a deadline, and asked for again
+        slow.truncate(MAX_SYSTEM_LOOKUPS);
+        slow.extend((0..MAX_SYSTEM_LOOKUPS).map(|_| resolver.resolve("slow.example")));
+        assert!(resolver.resolve("quick.example").await.is_ok());
+        GO.store(true, Ordering::SeqCst);
+        for waiting in slow {
+            assert_eq!(waiting.await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+        assert_eq!(SLOW.load(Ordering::SeqCst), 1);
+        assert!(resolver.under_way.lock().is_empty());
+        assert!(resolver.resolve("slow.example").await.is_err(), "the next who asks is told anew");
+        assert_eq!(SLOW.load(Ordering::SeqCst), 2);
+    }
+
+    /// A fetcher may outlive the runtime that it was used on.
+    #[test]
+    fn a_runtime_that_ends_leaves_no_look_up_behind() {
+        let resolver = SystemResolver::with(|_| Ok(Vec::new()));
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let (entered, wait) = std::sync::mpsc::channel::<()>();
+        runtime.block_on(async {
+            // the only thread is busy, so the look-up is queued and never runs
+            drop(tokio::task::spawn_blocking(move || wait.recv()));
+            assert!(futures_util::poll!(resolver.resolve("a.example")).is_pending());
+        });
+        assert_eq!(resolver.under_way.lock().len(), 1);
+        runtime.shutdown_background();
+        drop(entered);
+        until(|| resolver.under_way.lock().is_empty());
+        assert_eq!(resolver.threads.available_permits(), MAX_SYSTEM_LOOKUPS);
     }
 
     #[tokio::test]

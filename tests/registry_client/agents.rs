@@ -1,5 +1,6 @@
 //! Badges of IAL-1, from challenge to proof, and the keeper of an agent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use rmcp_guard::identity::keeper::{BadgeKeeper, BadgeRenewer};
 use rmcp_guard::identity::key::SigningKey;
 use rmcp_guard::identity::pop::issuance::{Challenge, ChallengeId, ProofError};
 use rmcp_guard::identity::registry::{
-    AgentBadgeRenewer, AgentIdentity, BadgeOptions, KeyDirectory, RegistryClient, RegistryErrorKind,
-    setup_agent_identity,
+    AgentBadgeRenewer, AgentIdentity, ApiKey, BadgeOptions, KeyDirectory, RegistrationError, RegistryClient,
+    RegistryErrorKind, setup_agent_identity,
 };
 use rmcp_guard::identity::server::BadgeSource as _;
 use serde_json::json;
@@ -174,6 +175,67 @@ async fn a_challenge_of_another_authority_is_not_signed() {
         .agent_badge_by_proof(&key().did(), &key(), &kid(), &BadgeOptions::new(), None, || SystemClock.now_unix())
         .await;
     assert_eq!(registry.sent().len(), 2);
+}
+
+/// A registry at one path of a host passes on the challenge of its neighbour at another.
+#[tokio::test]
+async fn a_challenge_of_a_neighbour_on_the_same_host_is_not_signed() {
+    for (path, signed) in [
+        ("/ours/v1/agents/x/badge", true),
+        ("/theirs/v1/agents/x/badge", false),
+        ("/ours/../theirs/v1/agents/x/badge", false),
+        ("/ours/%2e%2e/theirs/v1/agents/x/badge", false),
+        ("/oursandmore/v1/agents/x/badge", false),
+        ("/ours", false),
+        ("", false),
+    ] {
+        let registry = Registry::start(move |sent| {
+            let origin = format!("http://{}", sent.header("host").unwrap());
+            Answer::json(
+                200,
+                &json!({
+                    "challenge_id": "ch-550e8400-e29b-41d4-a716-446655440000", "htm": "POST", "proof_aud": origin,
+                    "nonce": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "htu": format!("{origin}{path}"),
+                    "challenge_expires_at": "2100-01-01T00:00:00Z",
+                }),
+            )
+        })
+        .await;
+        let client =
+            RegistryClient::new(&format!("{}/ours/", registry.url()), Some(ApiKey::new(KEY)), fetcher()).unwrap();
+        let result = client
+            .agent_badge_by_proof(&key().did(), &key(), &kid(), &BadgeOptions::new(), None, || SystemClock.now_unix())
+            .await;
+        let kind = if signed { RegistryErrorKind::Answer } else { RegistryErrorKind::Challenge };
+        assert_eq!(result.unwrap_err().kind(), kind, "{path}");
+        assert_eq!(registry.sent().len(), if signed { 2 } else { 1 }, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_starts_without_the_registry_and_is_registered_later() {
+    let token = badge(&key().did(), &key().public_key());
+    let down = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&down);
+    let registry = Registry::start(move |_| {
+        let up = !switch.load(Ordering::SeqCst);
+        if up { Answer::json(200, &json!({ "badge": token })) } else { Answer::json(503, &json!({})) }
+    })
+    .await;
+    let builder = || AgentIdentity::builder(registry.client()).agent_id("a-1").key(Arc::new(key())).by_account();
+    let agent = builder().start().await.unwrap();
+    assert!(agent.keeper.current().is_none());
+    down.store(false, Ordering::SeqCst);
+    let badge = tokio::time::timeout(Duration::from_secs(120), agent.keeper.changes().next()).await.unwrap();
+    assert!(badge.is_some());
+    let lines = registry.lines();
+    let [.., patch, post] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(patch.starts_with("PATCH ") && post.starts_with("POST "), "{lines:?}");
+
+    // one that refuses is no outage
+    let registry = Registry::always(403, json!({})).await;
+    let refused = AgentIdentity::builder(registry.client()).agent_id("a-1").key(Arc::new(key())).start().await;
+    assert!(matches!(refused, Err(RegistrationError::Registry(error)) if error.kind() == RegistryErrorKind::Forbidden));
 }
 
 #[tokio::test]

@@ -125,6 +125,24 @@ async fn a_creation_whose_answer_was_lost_is_looked_up_and_not_repeated() {
     assert_eq!(server.id, "made");
 }
 
+/// The last start created a server and did not hear of it; now the registry answers to some calls only.
+#[tokio::test]
+async fn nothing_is_created_while_the_registry_cannot_say_what_it_has() {
+    for (status, created) in [(404, true), (405, true), (501, true), (503, false), (500, false), (401, false)] {
+        let registry = Registry::start(move |sent| match sent.method.as_str() {
+            "POST" => Answer::json(201, &json!({ "data": { "id": "second" } })),
+            _ => Answer::json(status, &json!({})),
+        })
+        .await;
+        let result = registry.client().create_server("x", &key().did(), &key().public_key()).await;
+        assert_eq!(result.is_ok(), created, "{status}");
+        assert_eq!(registry.sent().iter().any(|sent| sent.method == "POST"), created, "{status}");
+        if let Err(error) = result {
+            assert_eq!(error.status(), Some(status));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_servers_badge_is_found_at_four_places_in_order() {
     let (one, other) = (badge(&agent(), &key().public_key()), badge(&agent(), &key().public_key()));

@@ -364,6 +364,8 @@ fn s34_what_the_environment_says_wrongly_stops_the_start() {
         ("CAPISCIO_SERVER_ID", "", Some("CAPISCIO_SERVER_ID")),
         ("CAPISCIO_SERVER_ID", "my server", Some("CAPISCIO_SERVER_ID")),
         ("CAPISCIO_SERVER_ID", "../other", Some("CAPISCIO_SERVER_ID")),
+        ("CAPISCIO_SERVER_ID", "550e8400e29b41d4a716446655440000", Some("CAPISCIO_SERVER_ID")),
+        ("CAPISCIO_SERVER_ID", "{550e8400-e29b-41d4-a716-446655440000}", Some("CAPISCIO_SERVER_ID")),
         ("CAPISCIO_API_KEY", "", Some("CAPISCIO_API_KEY")),
         ("CAPISCIO_API_KEY", "sk secret", None),
         ("CAPISCIO_SERVER_URL", "registry.example.com", None),
@@ -389,6 +391,26 @@ fn s34_what_the_environment_says_wrongly_stops_the_start() {
     };
     let error = ServerIdentity::from_env_with(fetcher(), not_text).unwrap_err();
     assert_eq!(error.to_string(), "CAPISCIO_SERVER_ID is not text");
+}
+
+/// Another user of the machine writes down the id of another server of the account: it would get this server's key.
+#[tokio::test]
+#[cfg(unix)]
+async fn an_id_that_others_may_have_written_is_not_believed() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let registry = Registry::always(500, json!({})).await;
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join(".resolved_server_id"), "11111111-2222-4333-8444-555555555555").unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    for server in [SERVER_ID, "auto"] {
+        let connector = ServerIdentity::connect(registry.client(), server).key_directory(home.path());
+        match connector.key(Arc::new(key())).start().await {
+            Err(RegistrationError::Keys(error)) => assert_eq!(error.kind(), KeyDirectoryErrorKind::Permissions),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(registry.sent().is_empty());
 }
 
 #[tokio::test]

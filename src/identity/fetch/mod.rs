@@ -275,13 +275,16 @@ impl FetcherBuilder {
     }
 
     /// Makes https requests through the proxy at `url`, which may hold a user name and a password. The proxy then looks
-    /// names up and connects, so it has to refuse addresses that are not public; URLs are checked here as ever.
+    /// names up and connects, so it has to refuse addresses that are not public; URLs are checked here as ever. With
+    /// [`insecure_allow_network`](Self::insecure_allow_network) names of local networks are passed on to it too, and
+    /// whether they lead into the allowed network is no longer checked here.
     pub fn dangerous_proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(Zeroizing::new(url.into()));
         self
     }
 
-    /// How long a request may take in all; [`DEFAULT_TIMEOUT`] by default.
+    /// How long a request may take in all; [`DEFAULT_TIMEOUT`] by default. A call of a
+    /// [`RegistryClient`](super::registry::RegistryClient) has 30 s instead.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

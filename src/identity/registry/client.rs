@@ -176,8 +176,8 @@ impl RegistryClient {
         self
     }
 
-    /// Signs challenges that name `origin` instead of the base URL's: for a registry that is asked by an inner address and
-    /// calls itself by its public one.
+    /// Signs challenges that name `origin`, at any path, instead of the base URL's: for a registry that is asked by an
+    /// inner address and calls itself by its public one.
     ///
     /// # Errors
     /// [`RegistryErrorKind::Url`] unless `origin` is one.
@@ -231,18 +231,22 @@ impl RegistryClient {
     /// Creates a server: `POST /v1/sdk/servers`. The id is the registry's choice.
     ///
     /// A server that has the DID already is returned in place of a second one, before the call and after one whose
-    /// answer was lost; a registry that cannot look servers up is asked once and not again.
+    /// answer was lost; a registry that has no such look-up is asked once and not again.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// [`RegistryError`], also when the look-up failed: nothing is created then.
     pub async fn create_server(
         &self,
         name: &str,
         did: &Did,
         key: &PublicKey,
     ) -> Result<RegisteredServer, RegistryError> {
-        if let Ok(Some(known)) = self.find_server(did).await {
-            return Ok(known);
+        match self.find_server(did).await {
+            Ok(Some(known)) => return Ok(known),
+            Ok(None) => {}
+            // It may have the server and cannot say so now; another would be a second identity.
+            Err(error) if !cannot_look_up(&error) => return Err(error),
+            Err(_) => {}
         }
         let url = self.transport.url(&["v1", "sdk", "servers"])?;
         let body = json!({ "name": name, "did": did.as_str(), "publicKey": spki(key)? });
@@ -371,6 +375,10 @@ impl RegistryClient {
         now: impl Fn() -> UnixSeconds + Send,
     ) -> Result<IssuedBadge, RegistryError> {
         let challenge = self.badge_challenge(did, options, badge).await?;
+        // Under one origin several registries may live, each at a path of its own.
+        if self.proof_authority.is_none() && !self.transport.holds_path_of(&challenge.htu) {
+            return Err(RegistryError::new(RegistryErrorKind::Challenge));
+        }
         let authority = self.proof_authority.as_ref().unwrap_or_else(|| self.origin()).as_str();
         let proof = challenge
             .answer(did, key, kid, authority, now())
@@ -441,6 +449,12 @@ impl RegistryClient {
         let entry = entries.into_iter().find(named);
         Ok(entry.and_then(|entry| Some((text(&entry, "id")?, entry))))
     }
+}
+
+/// Whether this is how a registry answers that does not have the call.
+const fn cannot_look_up(error: &RegistryError) -> bool {
+    matches!(error.status(), Some(501))
+        || matches!(error.kind(), RegistryErrorKind::NotFound | RegistryErrorKind::Invalid | RegistryErrorKind::Answer)
 }
 
 /// Whether the registry may have done what was asked although no good answer came.

@@ -233,7 +233,13 @@ impl ServerConnector {
             (None, ServerRef::Auto) => KeyDirectory::of_server(None),
         };
         let (key, key_source) = match self.key.take() {
-            Some(key) => (key, KeySource::Given),
+            Some(key) => {
+                // The id that stands there says which server gets the key.
+                if let Ok(directory) = &directory {
+                    directory.refuse_strangers()?;
+                }
+                (key, KeySource::Given)
+            }
             None => match &directory {
                 Ok(directory) => directory.load_or_generate().map(|(key, source)| (Arc::new(key), source))?,
                 Err(_) => return Err(directory.err().map_or(KeyGenerationError.into(), RegistrationError::Keys)),
@@ -379,7 +385,7 @@ impl ServerConnector {
 }
 
 /// Whether the registry may answer otherwise without anybody's doing.
-const fn is_outage(error: &RegistryError) -> bool {
+pub(super) const fn is_outage(error: &RegistryError) -> bool {
     let no_answer = matches!(
         error.kind(),
         RegistryErrorKind::RateLimited | RegistryErrorKind::Unavailable | RegistryErrorKind::Unreachable(_)
@@ -387,8 +393,8 @@ const fn is_outage(error: &RegistryError) -> bool {
     no_answer && !error.is_permanent()
 }
 
-fn outage(error: &RegistryError) {
-    tracing::warn!(reason = error.kind().as_str(), "the server's identity stands without a badge for now");
+pub(super) fn outage(error: &RegistryError) {
+    tracing::warn!(reason = %error, "the identity stands without a badge for now");
 }
 
 /// Notes for the next start. It does without them, so a directory that cannot be written is no failure.

@@ -80,7 +80,7 @@ impl ServerIdentity {
 
         let server = ServerRef::from(required(SERVER_ID_VARIABLE)?);
         if let ServerRef::Id(id) = &server
-            && uuid::Uuid::try_parse(id).is_err()
+            && (id.len() != 36 || uuid::Uuid::try_parse(id).is_err())
         {
             let problem = "is neither a UUID nor `auto`";
             return Err(EnvironmentError { variable: SERVER_ID_VARIABLE, problem }.into());

@@ -83,7 +83,8 @@ impl RegistryErrorKind {
             Self::Unauthorized => "check the API key: it may be mistyped, revoked, or of another registry",
             Self::Forbidden => "use a key of the account that owns the server or agent, or have it enabled again",
             Self::NotFound => {
-                "check the id: a mistyped one is not created silently; create the server explicitly if it is new"
+                "check the id, also the one in `.resolved_server_id` of the key directory: a mistyped one is not created \
+                 silently; create the server explicitly if it is new"
             }
             Self::Conflict => {
                 "another key or DID stands there: take over the old key file, or remove it at the registry"
@@ -104,7 +105,10 @@ impl RegistryErrorKind {
                 "check the URL, the network and the proxy; badges at hand stay good until they expire"
             }
             Self::Answer => "check that the URL is a registry's, and not a web page's or a proxy's",
-            Self::ForeignBadge => "another process registered other keys for this id: one server, one key",
+            Self::ForeignBadge => {
+                "another process registered other keys for this id (one server, one key), or the registry names it otherwise: \
+                 start again while the registry answers, or set the DID or its form"
+            }
             Self::Challenge => "check the clock, and that the registry is asked by its public URL",
             Self::Random => "the machine has no entropy source; nothing cryptographic can run on it",
         }

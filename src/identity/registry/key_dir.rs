@@ -309,6 +309,16 @@ impl KeyDirectory {
         builder.create(&self.0).map_err(KeyDirectoryError::io(&self.0))
     }
 
+    /// Refuses a directory that others may write, if there is one.
+    pub(super) fn refuse_strangers(&self) -> Result<(), KeyDirectoryError> {
+        match self.refuse_writers() {
+            Err(error) if error.source.as_ref().is_some_and(|source| source.kind() == io::ErrorKind::NotFound) => {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Whoever may write the directory may put another key in the place of this one.
     fn refuse_writers(&self) -> Result<(), KeyDirectoryError> {
         let metadata = fs::metadata(&self.0).map_err(KeyDirectoryError::io(&self.0))?;

@@ -15,10 +15,10 @@
 //!
 //! | when | what happens |
 //! |---|---|
-//! | at the start | the identity stands without a badge, clients see it as declared; the keeper registers and renews later |
+//! | at the start | the identity stands without a badge, a server's clients see it as declared; the keeper registers and renews later |
 //! | at the start, and the server is to be created | an error: there is no id, so no DID, to stand by |
 //! | later | the badge at hand is shown until it expires, then none; the keeper's health says why |
-//! | it refuses (401, 403, 404) at the start | an error with [advice](RegistrationError::advice) |
+//! | it refuses (401, 403, 404 and the like), or what answers is no registry, at the start | an error with [advice](RegistrationError::advice) |
 //! | it refuses later | as an outage, and the keeper's last error is permanent |
 //!
 //! In scope: the calls of capiscio-mcp and RFC-003, retries, files. Out of scope: verifying badges, revocation lists
@@ -70,7 +70,7 @@ pub use env::{
     SERVER_URL_VARIABLE,
 };
 pub use error::{MAX_SERVER_MESSAGE_CHARS, RegistryError, RegistryErrorKind};
-pub use event::{EventDecision, EventDetail, PolicyEvent, UNKNOWN_AGENT};
+pub use event::{EventDecision, EventDetail, MAX_EVENT_TEXT_BYTES, PolicyEvent, UNKNOWN_AGENT};
 pub use key_dir::{
     DID_FILE, KeyDirectory, KeyDirectoryError, KeyDirectoryErrorKind, KeySource, ORG_ID_FILE, PRIVATE_KEY_FILE,
     PUBLIC_KEY_FILE, RESOLVED_ID_FILE,

@@ -102,6 +102,8 @@ pub struct AgentBadgeRenewer {
     clock: Arc<dyn Clock>,
     /// The last badge: it asks for the next one where there is no API key.
     last: Mutex<Option<Arc<str>>>,
+    /// The agent whose DID is to be set first; a start without the registry left it undone.
+    unregistered: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for AgentBadgeRenewer {
@@ -114,7 +116,16 @@ impl AgentBadgeRenewer {
     /// Badges of IAL-0 for `did`, whose key is `key`.
     #[must_use]
     pub fn by_account(client: RegistryClient, did: Did, key: Arc<SigningKey>, options: BadgeOptions) -> Self {
-        Self { client, did, key, options, proof: None, clock: Arc::new(SystemClock), last: Mutex::new(None) }
+        Self {
+            client,
+            did,
+            key,
+            options,
+            proof: None,
+            clock: Arc::new(SystemClock),
+            last: Mutex::new(None),
+            unregistered: Mutex::new(None),
+        }
     }
 
     /// Badges of IAL-1 for `did`: `key`, which its DID document lists as `kid`, signs a challenge for each (RFC-003).
@@ -143,11 +154,22 @@ impl AgentBadgeRenewer {
         self
     }
 
+    /// Sets the DID of the agent `id` before the first badge.
+    #[must_use]
+    pub(super) fn register_first(self, id: String) -> Self {
+        Self { unregistered: Mutex::new(Some(id)), ..self }
+    }
+
     fn remember(&self, badge: Arc<str>) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(badge);
     }
 
     async fn badge(&self) -> Result<String, RegistryError> {
+        let unregistered = self.unregistered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(id) = unregistered {
+            set_agent_did_or_conflict(&self.client, &id, &self.did).await?;
+            *self.unregistered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         let badge = match &self.proof {
             None => self.client.agent_badge(&self.did, &self.options).await?,
             Some(kid) => {
@@ -159,6 +181,19 @@ impl AgentBadgeRenewer {
         badge.check_is_about(&self.did, &self.key.public_key())?;
         self.remember(Arc::clone(&badge.token));
         Ok(badge.token.to_string())
+    }
+}
+
+/// Sets an agent's DID. A registry may answer 409 when it has this very DID already; if it has another, it issues no
+/// badge for this one.
+pub(super) async fn set_agent_did_or_conflict(
+    client: &RegistryClient,
+    agent_id: &str,
+    did: &Did,
+) -> Result<(), RegistryError> {
+    match client.set_agent_did(agent_id, did).await {
+        Err(error) if error.kind() != RegistryErrorKind::Conflict => Err(error),
+        _ => Ok(()),
     }
 }
 

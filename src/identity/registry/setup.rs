@@ -9,10 +9,9 @@ use crate::identity::did::Did;
 use crate::identity::keeper::BadgeKeeper;
 use crate::identity::key::{PublicKey, SigningKey};
 use crate::identity::registry::client::{BadgeOptions, RegisteredServer, RegistryClient};
-use crate::identity::registry::connect::RegistrationError;
-use crate::identity::registry::error::RegistryErrorKind;
+use crate::identity::registry::connect::{RegistrationError, is_outage, outage};
 use crate::identity::registry::key_dir::{KeyDirectory, KeyDirectoryError, KeyDirectoryErrorKind};
-use crate::identity::registry::renew::AgentBadgeRenewer;
+use crate::identity::registry::renew::{AgentBadgeRenewer, set_agent_did_or_conflict};
 
 /// A key pair, its `did:key`, and where its private half is kept.
 #[derive(Clone, Debug)]
@@ -197,10 +196,12 @@ impl AgentIdentityBuilder {
         self
     }
 
-    /// Loads or makes the key, tells the registry the DID, and starts the keeper, which gets the first badge.
+    /// Loads or makes the key, tells the registry the DID, and starts the keeper, which gets the first badge. A registry
+    /// that does not answer is told by the keeper later.
     ///
     /// # Errors
-    /// [`RegistrationError`]; [`KeyDirectoryErrorKind::Path`] with neither key nor directory.
+    /// [`RegistrationError`], not for a registry that does not answer; [`KeyDirectoryErrorKind::Path`] with neither key nor
+    /// directory.
     pub async fn start(self) -> Result<AgentIdentity, RegistrationError> {
         let key = match (self.key, &self.directory) {
             (Some(key), _) => key,
@@ -208,11 +209,15 @@ impl AgentIdentityBuilder {
             (None, None) => return Err(KeyDirectoryError::new(KeyDirectoryErrorKind::Path, "the agent's key").into()),
         };
         let did = self.did.unwrap_or_else(|| key.did());
-        if let Some(id) = &self.agent_id {
-            match self.registry.set_agent_did(id, &did).await {
-                // The registry may have this very DID already; if it has another, it issues no badge for this one.
-                Err(error) if error.kind() != RegistryErrorKind::Conflict => return Err(error.into()),
-                _ => {}
+        let mut unregistered = None;
+        if let Some(id) = self.agent_id {
+            match set_agent_did_or_conflict(&self.registry, &id, &did).await {
+                Ok(()) => {}
+                Err(error) if is_outage(&error) => {
+                    outage(&error);
+                    unregistered = Some(id);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         let renewer = if self.by_account {
@@ -221,7 +226,10 @@ impl AgentIdentityBuilder {
             let kid = self.key_id.or_else(|| did.key_id()).unwrap_or_else(|| format!("{did}#key-1"));
             AgentBadgeRenewer::by_proof(self.registry, did.clone(), Arc::clone(&key), kid, self.options)
         };
-        let renewer = renewer.clock(Arc::clone(&self.clock));
+        let mut renewer = renewer.clock(Arc::clone(&self.clock));
+        if let Some(id) = unregistered {
+            renewer = renewer.register_first(id);
+        }
         let keeper = BadgeKeeper::builder(Arc::new(renewer)).subject(did.clone()).clock(self.clock).start()?;
         Ok(AgentIdentity { did, key, keeper })
     }

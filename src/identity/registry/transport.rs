@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fluent_uri::Uri;
 use fluent_uri::pct_enc::EString;
 use fluent_uri::pct_enc::encoder::{Data, Path};
 use serde_json::{Map, Value};
@@ -166,6 +167,15 @@ impl Transport {
         &self.origin
     }
 
+    /// Whether the path of `url` lies below that of the base; its origin is not looked at.
+    pub(super) fn holds_path_of(&self, url: &str) -> bool {
+        let base = self.base.strip_prefix(self.origin.as_str()).unwrap_or_default();
+        Uri::parse(url).is_ok_and(|url| {
+            let url = url.normalize();
+            url.path().as_str().strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
+        })
+    }
+
     pub(super) const fn has_key(&self) -> bool {
         self.key.is_some()
     }
@@ -206,7 +216,7 @@ impl Transport {
                 .flatten();
             let Some(wait) = wait else { return Err(error) };
             tracing::debug!(
-                reason = error.kind().as_str(),
+                reason = %error,
                 failed,
                 wait_ms = wait.as_millis(),
                 "registry call repeated"

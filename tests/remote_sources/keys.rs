@@ -1,11 +1,12 @@
 //! Issuer keys: who waits, what is fetched, and what a key set that is old or gone still lets in.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt as _, poll};
-use rmcp_guard::clock::Clock as _;
+use rmcp_guard::clock::{Clock, SystemClock};
 use rmcp_guard::identity::badge::BadgeErrorKind;
 use rmcp_guard::identity::fetch::FetchErrorKind;
 use rmcp_guard::identity::remote::{JWKS_LIFETIME, JWKS_MAX_STALE, RemoteKeys, UNKNOWN_KEY_COOLDOWN};
@@ -396,4 +397,31 @@ fn a_source_outlives_the_runtime_that_it_began_on() {
     clock.advance(JWKS_LIFETIME + SECOND);
     runtime().block_on(keys.keys(None)).unwrap();
     assert_eq!(host.hits(JWKS), 2);
+}
+
+/// The system's clock, which panics once when told to.
+#[derive(Debug, Default)]
+struct Faulty(AtomicBool);
+
+impl Clock for Faulty {
+    fn now(&self) -> SystemTime {
+        assert!(!self.0.swap(false, Ordering::SeqCst), "this panic is part of the test");
+        SystemClock.now()
+    }
+}
+
+/// A fetch that panics is a failure like others: it is told, it is followed by a pause, and then by the next fetch.
+#[tokio::test]
+async fn a_fetch_that_panics_is_told_and_does_not_end_the_fetching() {
+    let (host, clock) = (Host::start().await, Arc::new(Faulty::default()));
+    host.publish(&[&key(1, "a")]);
+    let keys = RemoteKeys::new(&host.origin(), fetcher()).with_clock(clock.clone());
+    clock.0.store(true, Ordering::SeqCst);
+    keys.keys(None).await.unwrap_err();
+    let health = keys.health();
+    assert!(health.failing_since.is_some() && health.next_attempt.is_some());
+    assert_eq!(health.last_error, Some("the fetch panicked"));
+    host.wait_for_hits(JWKS, 1).await;
+    keys.refresh().await.unwrap();
+    assert_eq!(keys.health().last_error, None);
 }

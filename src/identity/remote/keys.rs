@@ -350,6 +350,7 @@ impl Inner {
     fn start(self: &Arc<Self>, state: &mut State, cause: Cause) -> Option<Landing<Outcome>> {
         let (settings, owner) = (self.settings.clone(), Arc::downgrade(self));
         let flight = Flight::start(async move {
+            let _panicked = Panicked { owner: Weak::clone(&owner), cause };
             let outcome = settings.fetch().await;
             if let Some(inner) = owner.upgrade() {
                 inner.settle(cause, &outcome);
@@ -378,13 +379,17 @@ impl Inner {
                     tracing::warn!(url = %self.settings.url, error, "the issuer's keys could not be fetched");
                     state.failing_since = Some(self.clock().now_unix());
                 }
-                state.last_error = Some(error);
-                if cause == Cause::Schedule {
-                    let failures = state.retry.as_ref().map_or(0, |retry| retry.failures).saturating_add(1);
-                    let (failed, pause) = (Moment::now(self.clock()), backoff(failures));
-                    state.retry = Some(Retry { failures, failed, pause });
-                }
+                self.failed(&mut state, cause, error);
             }
+        }
+    }
+
+    fn failed(&self, state: &mut State, cause: Cause, error: &'static str) {
+        state.last_error = Some(error);
+        if cause == Cause::Schedule {
+            let failures = state.retry.as_ref().map_or(0, |retry| retry.failures).saturating_add(1);
+            let (failed, pause) = (Moment::now(self.clock()), backoff(failures));
+            state.retry = Some(Retry { failures, failed, pause });
         }
     }
 
@@ -427,6 +432,27 @@ impl Inner {
             last_error: state.last_error,
             good_until: held.as_deref().and_then(counts_for).map(|rest| now.saturating_add(rest)),
             next_attempt: state.is_scheduled().then(|| now.saturating_add(self.until_due(&state))),
+        }
+    }
+}
+
+/// Makes a failure of a fetch that panicked: nobody would hear of it, and the next would follow at once.
+struct Panicked {
+    owner: Weak<Inner>,
+    cause: Cause,
+}
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        // A fetch that is only cancelled, as by the end of its runtime, failed at nothing.
+        if std::thread::panicking()
+            && let Some(inner) = self.owner.upgrade()
+        {
+            // Without a word to the log, which may be what panicked.
+            let mut state = inner.lock();
+            let now = inner.clock().now_unix();
+            state.failing_since.get_or_insert(now);
+            inner.failed(&mut state, self.cause, "the fetch panicked");
         }
     }
 }

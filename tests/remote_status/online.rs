@@ -262,3 +262,16 @@ fn outside_a_runtime_it_knows_nothing_and_does_not_panic() {
     let answer = source.badge_status("http://127.0.0.1:9", "x", now).now_or_never();
     assert_eq!(answer, Some(RevocationStatus::Unknown));
 }
+
+/// Two calls of one agent, of which the first read the clock long before the second and then waited for something else.
+#[tokio::test]
+async fn a_shared_answer_counts_for_the_call_that_read_the_clock_first() {
+    let registry = Registry::start(|_| Reply::Silence).await;
+    let answer = Reply::Json(json!({"jti": "j", "revoked": false}));
+    registry.script(move |_| Reply::Late(Duration::from_millis(100), Box::new(answer.clone())));
+    let (source, now) = (OnlineStatus::new(fetcher()), registry.now());
+    let later = source.badge_status(&registry.origin, "j", now.saturating_add(Duration::from_secs(5)));
+    let first = source.badge_status(&registry.origin, "j", now);
+    assert_eq!(futures_util::join!(later, first), (RevocationStatus::Good, RevocationStatus::Good));
+    assert_eq!(registry.asked("/v1/badges/"), 1);
+}

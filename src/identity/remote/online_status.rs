@@ -25,7 +25,7 @@ pub const DEFAULT_STATUS_LIFETIME: Duration = Duration::from_secs(10);
 /// The longest that a good answer can be made to count.
 pub const MAX_STATUS_LIFETIME: Duration = Duration::from_secs(300);
 
-/// Answers that are remembered, some 120 bytes each; what was not asked for longest is forgotten first.
+/// Answers that are remembered, some 140 bytes each; what was not asked for longest is forgotten first.
 pub const MAX_STATUS_ANSWERS: usize = 65_536;
 
 /// Questions under way at one time; further ones are answered "unknown".
@@ -70,7 +70,7 @@ struct Inner {
     lifetime: Duration,
     answers: Cache<Key, Answer>,
     /// Requests under way, and some that have ended.
-    requests: Mutex<HashMap<Key, Flight<()>>>,
+    requests: Mutex<HashMap<Key, Flight<Option<Standing>>>>,
     circuits: Mutex<HashMap<String, Circuit>>,
 }
 
@@ -86,9 +86,22 @@ enum Standing {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Answer {
-    /// The last standing, and when it was asked for.
-    known: Option<(Standing, UnixSeconds)>,
+    known: Option<Told>,
     failed_at: Option<UnixSeconds>,
+}
+
+/// The last standing, and when it was asked for, by the call's clock and by one that nobody sets back.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    standing: Standing,
+    at: UnixSeconds,
+    asked: Instant,
+}
+
+impl Told {
+    fn is_young(&self, now: UnixSeconds, limit: Duration) -> bool {
+        is_young(self.at, now, limit) && self.asked.elapsed().as_secs() <= limit.as_secs()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,18 +183,15 @@ impl OnlineStatus {
             (Some(standing), _) => MaybeReady::ready(status(Some(standing))),
             (None, None) => MaybeReady::ready(status(self.0.last_bad(&key))),
             (None, Some(request)) => MaybeReady::Wait(Box::pin(async move {
-                // A request that ended without an outcome left none among the answers either.
-                request.outcome().await;
-                status(match self.0.known(&key, kind, issuer, now) {
-                    Known::Answer(standing) => Some(standing),
-                    Known::Silence | Known::Ask => self.0.last_bad(&key),
-                })
+                // What came while we waited counts, also where a call that read the clock after us had asked for it.
+                let told = request.outcome().await.flatten();
+                status(told.or_else(|| self.0.last_bad(&key)))
             })),
         }
     }
 
     /// The request for `question`, which may be one that is under way; `None` when it cannot be made now.
-    fn start(&self, question: Question, now: UnixSeconds) -> Option<Landing<()>> {
+    fn start(&self, question: Question, now: UnixSeconds) -> Option<Landing<Option<Standing>>> {
         let mut requests = lock(&self.0.requests);
         if let Some(request) = requests.get(&question.key).filter(|request| request.is_under_way()) {
             return Some(request.landing());
@@ -201,12 +211,11 @@ impl OnlineStatus {
 }
 
 /// Makes the request and keeps its outcome. It holds no owner: dropping the last source ends it.
-async fn answer(inner: Weak<Inner>, fetcher: Fetcher, question: Question, now: UnixSeconds) {
-    let began = Instant::now();
+async fn answer(inner: Weak<Inner>, fetcher: Fetcher, question: Question, now: UnixSeconds) -> Option<Standing> {
+    let asked = Instant::now();
     let outcome = question.fetch(&fetcher).await;
-    let Some(inner) = inner.upgrade() else { return };
-    // An answer is as old as its question; a failure begins when it is known.
-    inner.note(&question, outcome, now, now.saturating_add(began.elapsed()));
+    inner.upgrade()?.note(&question, outcome, now, asked);
+    outcome.ok()
 }
 
 /// Why there is no answer.
@@ -300,8 +309,8 @@ impl Inner {
     fn known(&self, key: &Key, kind: Kind, issuer: &str, now: UnixSeconds) -> Known {
         let answer = self.answers.get(key).unwrap_or_default();
         match answer.known {
-            Some((Standing::Bad, _)) if kind == Kind::Badge => return Known::Answer(Standing::Bad),
-            Some((standing, at)) if is_young(at, now, self.lifetime) => return Known::Answer(standing),
+            Some(told) if kind == Kind::Badge && told.standing == Standing::Bad => return Known::Answer(Standing::Bad),
+            Some(told) if told.is_young(now, self.lifetime) => return Known::Answer(told.standing),
             _ => {}
         }
         let failed = answer.failed_at.is_some_and(|at| is_young(at, now, FAILURE_MEMORY));
@@ -314,26 +323,22 @@ impl Inner {
         let failed = answer.failed_at.is_some_and(|at| is_young(at, now, FAILURE_MEMORY));
         let half = self.lifetime / 2;
         let old =
-            answer.known.is_some_and(|(standing, at)| standing == Standing::Good && now >= at.saturating_add(half));
+            answer.known.is_some_and(|told| told.standing == Standing::Good && now >= told.at.saturating_add(half));
         old && !failed && !self.is_open(issuer, now)
     }
 
     /// What stands when the issuer is silent: nobody becomes active again because the issuer cannot be reached.
     fn last_bad(&self, key: &Key) -> Option<Standing> {
-        let (standing, _) = self.answers.get(key)?.known?;
+        let standing = self.answers.get(key)?.known?.standing;
         (standing == Standing::Bad).then_some(standing)
     }
 
-    fn note(
-        &self,
-        question: &Question,
-        outcome: Result<Standing, Failure>,
-        asked_at: UnixSeconds,
-        ended_at: UnixSeconds,
-    ) {
+    /// An answer is as old as its question; a failure begins when it is known.
+    fn note(&self, question: &Question, outcome: Result<Standing, Failure>, at: UnixSeconds, asked: Instant) {
+        let ended_at = at.saturating_add(asked.elapsed());
         let mut answer = self.answers.get(&question.key).unwrap_or_default();
         match outcome {
-            Ok(standing) => (answer.known, answer.failed_at) = (Some((standing, asked_at)), None),
+            Ok(standing) => (answer.known, answer.failed_at) = (Some(Told { standing, at, asked }), None),
             Err(_) => answer.failed_at = Some(ended_at),
         }
         self.answers.insert(question.key, answer);
@@ -426,5 +431,27 @@ impl StatusSource for OnlineStatus {
 impl fmt::Debug for OnlineStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OnlineStatus").field("lifetime", &self.0.lifetime).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::test_util::TEST_NOW;
+
+    /// Attack: the issuer is cut off and our clock is set back, until it says again what it said at the last good answer.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_keeps_no_answer_alive() {
+        let issuer = "https://registry.example.com";
+        // Resolves nothing and connects to nothing: what is not at hand is asked for, and that takes time.
+        let source = OnlineStatus::new(Fetcher::new().unwrap());
+        let question = Question::badge(key(Kind::Badge, issuer, "j"), issuer, "j").unwrap();
+        source.0.note(&question, Ok(Standing::Good), TEST_NOW, Instant::now());
+        let at_hand = || source.badge_status(issuer, "j", TEST_NOW).now_or_never();
+        assert_eq!(at_hand(), Some(RevocationStatus::Good));
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert_eq!(at_hand(), None, "it has to be asked for again");
     }
 }

@@ -74,7 +74,7 @@ async fn every_page_is_read_and_later_reads_go_on_where_the_last_ended() {
     registry.script(pages(vec![ids(2490, 2510)], registry.now()));
     list.sync_now().await.unwrap();
     let incremental = registry.requests().into_iter().rev().find(|request| request.contains("since")).unwrap();
-    assert_eq!(query(&incremental)["since"], rfc3339(last.saturating_sub(seconds(600))));
+    assert_eq!(query(&incremental)["since"], rfc3339(last.saturating_sub(seconds(1800))));
     assert_eq!(list.revoked_badges(&registry.origin), Some(2510), "an entry that comes twice counts once");
     assert_eq!(badge(&list, &registry, "badge-2509"), Some(RevocationStatus::Revoked));
 
@@ -120,6 +120,27 @@ async fn cursors_that_lead_nowhere_end() {
         // With its failure known nobody waits, and an incomplete list vouches for nobody.
         assert_eq!(badge(&list, &registry, "other"), Some(RevocationStatus::Unknown));
     }
+}
+
+/// Attack: an issuer that sends more than is allowed, again and again, fills the memory bit by bit.
+#[tokio::test]
+async fn a_list_may_be_full_and_no_attempt_makes_it_fuller() {
+    let registry = Registry::start(|_| Reply::Silence).await;
+    let directory = tempfile::tempdir().unwrap();
+    let open = || sync(&registry).max_revocations(100).cache_dir(directory.path()).build().unwrap();
+    let (list, now) = (open(), registry.now());
+    registry.script(move |_| page(&ids(0, 90), now, None));
+    list.sync_now().await.unwrap();
+    registry.script(move |_| page(&ids(0, 1000), now, None));
+    for _ in 0..3 {
+        assert!(matches!(list.sync_now().await, Err(RevocationSyncError::Full)));
+        assert_eq!(list.revoked_badges(&registry.origin), Some(100));
+    }
+    // All that may be held, and all of it known: that is no list with more.
+    registry.script(move |_| page(&ids(0, 100), now, None));
+    list.sync_now().await.unwrap();
+    drop(list);
+    assert_eq!(open().revoked_badges(&registry.origin), Some(100), "the cache has what a sync read that failed");
 }
 
 /// Attack: an issuer, or somebody before it, answers with what is no list, and the verifier takes it for an empty one.
@@ -473,4 +494,15 @@ fn outside_a_runtime_it_answers_what_it_holds() {
     assert_eq!(answer, Some(RevocationStatus::Unknown));
     let shared: Arc<dyn rmcp_guard::identity::resolve::StatusSource> = Arc::new(list);
     assert!(shared.health("http://127.0.0.1:9").unwrap().last_success.is_none());
+}
+
+/// Somebody asks without a runtime, while the work goes on in one.
+#[test]
+fn outside_the_runtime_that_it_works_on_there_is_no_panic() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let registry = runtime.block_on(Registry::start(|_| Reply::Silence));
+    let list = sync(&registry).build().unwrap();
+    runtime.block_on(async { list.start() });
+    assert_eq!(badge(&list, &registry, "x"), Some(RevocationStatus::Unknown));
+    assert!(matches!(list.sync_now().now_or_never(), Some(Err(RevocationSyncError::Fetch(_)))));
 }

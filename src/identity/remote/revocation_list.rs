@@ -1,13 +1,14 @@
 //! The copy of one issuer's list: reading it page by page, and how old it is.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::{Clock, UnixSeconds};
 use crate::identity::fetch::{FetchError, FetchErrorKind, FetchRequest, Fetcher};
@@ -34,8 +35,8 @@ pub const MAX_CURSOR_BYTES: usize = 1024;
 pub const MAX_ISSUER_CLOCK_DIFFERENCE: Duration = Duration::from_secs(15 * 60);
 
 /// An incremental read begins this long before the last one ended, by the issuer's clock: revocations that were being
-/// written then, and a clock that was put back.
-const OVERLAP: Duration = Duration::from_secs(10 * 60);
+/// written then, and those of a clock that was put back, which can be from one end of what counts to the other.
+const OVERLAP: Duration = MAX_ISSUER_CLOCK_DIFFERENCE.saturating_mul(2);
 
 /// An issuer's clock that went back by more than this makes the next read one from the beginning.
 const MAX_STEP_BACK: Duration = Duration::from_secs(5 * 60);
@@ -69,6 +70,10 @@ pub(super) struct RevocationList {
     entries: AtomicUsize,
     /// Written after the entries that it speaks for, and read before them.
     synced_at: AtomicI64,
+    opened: Instant,
+    /// Until when the list counts by the monotonic clock, in seconds from `opened`: a wall clock that is set back makes no
+    /// list last longer.
+    counts_until: AtomicU64,
     state: Mutex<State>,
     /// One sync at a time.
     syncing: tokio::sync::Mutex<()>,
@@ -124,6 +129,9 @@ impl RevocationList {
             Some(loaded) => (loaded.set, loaded.mark),
             None => (RevokedSet::random()?, None),
         };
+        let now = clock.now_unix();
+        let age = mark.map(|mark| age(mark.synced_at, now).unwrap_or_default());
+        let rest = age.map_or(Duration::ZERO, |age| REVOCATION_MAX_STALENESS.saturating_sub(age));
         Some(Self {
             base_url,
             fetcher,
@@ -133,6 +141,8 @@ impl RevocationList {
             entries: AtomicUsize::new(set.len()),
             set,
             synced_at: AtomicI64::new(mark.map_or(NEVER, |mark| mark.synced_at.as_i64())),
+            opened: Instant::now(),
+            counts_until: AtomicU64::new(rest.as_secs()),
             state: Mutex::new(State { mark, ..State::default() }),
             syncing: tokio::sync::Mutex::default(),
             wanted: Notify::new(),
@@ -147,11 +157,16 @@ impl RevocationList {
         let synced_at = self.synced_at.load(Ordering::Acquire);
         if self.set.contains(self.set.hash(jti)) {
             RevocationStatus::Revoked
-        } else if synced_at != NEVER && is_fresh(UnixSeconds::new(synced_at), now) {
+        } else if synced_at != NEVER && is_fresh(UnixSeconds::new(synced_at), now) && !self.has_run_out() {
             RevocationStatus::Good
         } else {
             RevocationStatus::Unknown
         }
+    }
+
+    /// Whether the list is too old by the monotonic clock, whatever the wall clock says.
+    fn has_run_out(&self) -> bool {
+        self.opened.elapsed().as_secs() > self.counts_until.load(Ordering::Relaxed)
     }
 
     /// The number of revoked badges that the copy holds.
@@ -163,8 +178,12 @@ impl RevocationList {
         self.state().failing_since.is_some()
     }
 
-    /// Waits until a sync has ended, which is made to happen soon, or for [`MAX_WAIT`].
+    /// Waits until a sync has ended, which is made to happen soon, or for [`MAX_WAIT`]; outside of a runtime not at all.
     pub(super) async fn next_sync(&self) {
+        // The work may go on in a runtime that is not the caller's; a timer of ours cannot.
+        if Handle::try_current().is_err() {
+            return;
+        }
         let mut ended = self.ended.subscribe();
         ended.mark_unchanged();
         self.wanted.notify_one();
@@ -209,11 +228,14 @@ impl RevocationList {
 
     /// Brings the copy up to date.
     pub(super) async fn sync(self: &Arc<Self>) -> Result<(), RevocationSyncError> {
+        if Handle::try_current().is_err() {
+            return Err(RevocationSyncError::Fetch(FetchError::new(FetchErrorKind::Connect)));
+        }
         let _one = self.syncing.lock().await;
-        let asked_at = self.clock.now_unix();
+        let (asked_at, asked) = (self.clock.now_unix(), Instant::now());
         let read = timeout(MAX_SYNC, self.read_list(asked_at)).await;
         let outcome = match read {
-            Ok(read) => read.and_then(|mark| self.complete(mark)),
+            Ok(read) => read.and_then(|mark| self.complete(mark, asked)),
             Err(_) => Err(RevocationSyncError::Fetch(FetchError::new(FetchErrorKind::Timeout))),
         };
         self.note(asked_at, outcome.as_ref().err());
@@ -294,28 +316,43 @@ impl RevocationList {
     /// What is read counts as revoked at once; that the list is complete is said when all pages were read.
     fn take_page(&self, body: &[u8]) -> Result<PageEnd, RevocationSyncError> {
         let page = RevocationPage::parse(body).ok_or(RevocationSyncError::List)?;
-        let mut new = Vec::new();
+        let (mut new, mut is_full) = (Vec::new(), false);
         for id in page.ids() {
-            if self.entries.load(Ordering::Relaxed).saturating_add(new.len()) >= self.max_entries {
-                return Err(RevocationSyncError::Full);
-            }
             let hash = self.set.hash(id);
+            if self.set.contains(hash) {
+                continue;
+            }
+            is_full = self.entries.load(Ordering::Relaxed).saturating_add(new.len()) >= self.max_entries;
+            if is_full {
+                break;
+            }
             if self.set.insert(hash) {
                 new.push(hash);
             }
         }
+        // Also of a list that is too long: what is not counted would never be full, nor come into the cache.
         self.entries.fetch_add(new.len(), Ordering::Relaxed);
         if self.cache.is_some() {
             self.state().unsaved.extend(new);
         }
+        if is_full {
+            return Err(RevocationSyncError::Full);
+        }
         Ok(PageEnd { synced_at: page.synced_at, next_cursor: page.next_cursor().map(str::to_owned) })
     }
 
-    /// All pages were read.
-    fn complete(&self, mark: Mark) -> Result<(), RevocationSyncError> {
-        self.state().mark = Some(mark);
+    /// All pages were read, of which the first was `asked` for then.
+    fn complete(&self, mark: Mark, asked: Instant) -> Result<(), RevocationSyncError> {
+        let mut state = self.state();
+        if state.mark.is_none_or(|known| mark.newest > known.newest) {
+            let until = asked.saturating_duration_since(self.opened).saturating_add(REVOCATION_MAX_STALENESS);
+            self.counts_until.store(until.as_secs(), Ordering::Relaxed);
+        }
+        state.mark = Some(mark);
+        drop(state);
         self.synced_at.store(mark.synced_at.as_i64(), Ordering::Release);
-        if is_fresh(mark.synced_at, self.clock.now_unix()) { Ok(()) } else { Err(RevocationSyncError::Old) }
+        let counts = is_fresh(mark.synced_at, self.clock.now_unix()) && !self.has_run_out();
+        if counts { Ok(()) } else { Err(RevocationSyncError::Old) }
     }
 
     /// Keeps how it went for the health, and says it once.
@@ -350,13 +387,15 @@ impl RevocationList {
 
     fn save_now(&self) {
         let Some(cache) = &self.cache else { return };
+        // First, so that saves which overlap write in the order in which they take: a mark speaks for all before it.
+        let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
         let (mark, new) = {
             let mut state = self.state();
             (state.mark, std::mem::take(&mut state.unsaved))
         };
         let Some(mark) = mark else { return };
         // After a failure the file is written anew from the set, so nothing of `new` is lost.
-        let saved = cache.lock().unwrap_or_else(PoisonError::into_inner).save(&self.set, &new, mark);
+        let saved = cache.save(&self.set, &new, mark);
         let mut state = self.state();
         if let Err(error) = &saved
             && !state.cache_failing
@@ -373,7 +412,9 @@ impl RevocationList {
             last_success,
             failing_since: state.failing_since,
             last_error: state.last_error,
-            good_until: last_success.map(|at| at.saturating_add(REVOCATION_MAX_STALENESS)),
+            good_until: last_success
+                .filter(|_| !self.has_run_out())
+                .map(|at| at.saturating_add(REVOCATION_MAX_STALENESS)),
             next_attempt: state.next_attempt,
         }
     }
@@ -399,4 +440,43 @@ fn rfc3339(time: UnixSeconds) -> String {
     let seconds = u64::try_from(time.as_i64()).unwrap_or(0).min(253_402_300_799);
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     humantime::format_rfc3339_seconds(time.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::{FixedClock, TEST_NOW};
+
+    fn list(clock: &Arc<FixedClock>) -> RevocationList {
+        RevocationList::open(Settings {
+            base_url: "https://registry.example.com".to_owned(),
+            fetcher: Fetcher::new().unwrap(),
+            clock: Arc::<FixedClock>::clone(clock),
+            interval: Duration::from_secs(60),
+            max_entries: 10,
+            cache: None,
+        })
+        .unwrap()
+    }
+
+    /// Attack: the issuer is cut off and our clock is set back, so that the last list stays young.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_keeps_no_list_alive() {
+        let clock = Arc::new(FixedClock::new(TEST_NOW));
+        let list = list(&clock);
+        let mark = |newest| Mark { synced_at: clock.now_unix(), newest, read_until: newest, full_at: TEST_NOW };
+        list.complete(mark(TEST_NOW), Instant::now()).unwrap();
+        // an hour goes by, and the clock that was set back by one says what it said then
+        tokio::time::advance(Duration::from_secs(300)).await;
+        assert_eq!(list.status("x", TEST_NOW), RevocationStatus::Good);
+        assert!(list.health().is_good_at(TEST_NOW));
+        tokio::time::advance(Duration::from_secs(3300)).await;
+        assert_eq!(list.status("x", TEST_NOW), RevocationStatus::Unknown);
+        assert!(!list.health().is_good_at(TEST_NOW));
+        // the same list once more is no news, a later one is
+        assert!(matches!(list.complete(mark(TEST_NOW), Instant::now()), Err(RevocationSyncError::Old)));
+        assert_eq!(list.status("x", TEST_NOW), RevocationStatus::Unknown);
+        list.complete(mark(TEST_NOW.saturating_add(Duration::from_secs(1))), Instant::now()).unwrap();
+        assert_eq!(list.status("x", TEST_NOW), RevocationStatus::Good);
+    }
 }

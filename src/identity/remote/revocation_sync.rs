@@ -128,7 +128,8 @@ impl RevocationSync {
         }
     }
 
-    /// Brings every list up to date now. Needs a tokio runtime. Cancel safe: what was read stays.
+    /// Brings every list up to date now, one after the other. Fails outside of a tokio runtime. Cancel safe: what was read
+    /// stays.
     ///
     /// # Errors
     /// The first [`RevocationSyncError`]; the lists of other issuers are brought up to date all the same.
@@ -141,7 +142,8 @@ impl RevocationSync {
     }
 
     /// Starts the synchronization in the background, on the runtime of the caller. It starts by itself with the first
-    /// question that is asked inside a runtime, and again when that runtime has ended.
+    /// question that is asked inside a runtime. When that runtime has ended, it starts again with the first question that
+    /// a list has become too old for.
     pub fn start(&self) {
         self.is_running();
     }
@@ -150,7 +152,12 @@ impl RevocationSync {
     fn is_running(&self) -> bool {
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if tasks.is_empty() || tasks.iter().any(Background::is_finished) {
-            *tasks = self.0.lists.values().filter_map(|list| Background::start(Arc::clone(list).run())).collect();
+            let started: Vec<_> =
+                self.0.lists.values().filter_map(|list| Background::start(Arc::clone(list).run())).collect();
+            // Outside of a runtime none started: what still works elsewhere goes on.
+            if !started.is_empty() {
+                *tasks = started;
+            }
         }
         if !tasks.is_empty() {
             self.0.started.get_or_init(|| ());

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rmcp_guard::clock::{Clock as _, SystemClock};
+use rmcp_guard::identity::registry::{EventDecision, PolicyEvent};
 use rmcp_guard::identity::remote::RevocationSync;
 use rmcp_guard::identity::resolve::REVOCATION_MAX_STALENESS;
 use rmcp_guard::identity::server::BadgeSource as _;
@@ -50,6 +52,10 @@ async fn a_revoked_badge_is_refused_after_the_next_sync() {
     eventually("the next sync", || async { server.revoked.revoked_badges(&ca.origin).filter(|count| *count == 1) })
         .await;
     denied(&server, &client, "read_file", "badge_revoked", "badge_revoked").await;
+    let event = PolicyEvent::new(EventDecision::Deny, "read_file", SystemClock.now()).unwrap();
+    ca.registry().post_event(&event).await.unwrap();
+    let events = ca.operator(&["list", "events"]);
+    assert_eq!((events[0]["id"].as_str(), events[1].as_object()), (Some(&*event.id()), None), "{events}");
     // the agent is as good as before, and so is its next badge
     agent.renew().await;
     allowed(&client, "read_file").await;

@@ -141,7 +141,7 @@ impl Ca {
         Fetcher::builder().add_root_certificate_pem(&root).dangerous_allow_loopback().build().unwrap()
     }
 
-    fn registry(&self) -> RegistryClient {
+    pub(crate) fn registry(&self) -> RegistryClient {
         let key = std::fs::read_to_string(self.path().join("api.key")).unwrap();
         RegistryClient::new(&self.origin, Some(ApiKey::new(key.trim())), self.fetcher()).unwrap()
     }

@@ -380,7 +380,7 @@ impl StatusSource for Together {
 async fn s15_of_two_callers_at_once_one_gets_the_session() {
     let directory = tempfile::tempdir().unwrap();
     // Strict: both decisions wait for the disk, and the session is nobody's until one of them is there.
-    let options = EvidenceLog::options().mode(EvidenceMode::Strict);
+    let options = EvidenceLog::options().mode(EvidenceMode::Strict).wait_limit(Duration::from_secs(10));
     let evidence = options.create_or_open(directory.path().join("evidence")).unwrap();
     let together = Revocations::online(Arc::new(Together(Barrier::new(2))));
     let server = Server::recording(evidence, |config| config.revocations(together));

@@ -84,6 +84,32 @@ async fn an_allowed_call_leaves_a_decision_and_an_outcome() {
     assert_eq!(outcome["rmcp_guard.decision_id"], id.as_str());
 }
 
+/// Attack: a request is taken for its sender's last one, or for somebody else's, since somebody was just authenticated.
+#[cfg(feature = "layer")]
+#[tokio::test]
+async fn s5_an_authentication_answers_for_its_own_credential_configuration_and_moment_only() {
+    let issuer = TestIssuer::new().unwrap();
+    let (enforcer, twin) =
+        (enforcer(&issuer, EvidenceLog::in_memory()), self::enforcer(&issuer, EvidenceLog::in_memory()));
+    let credential = badge(&issuer, TrustLevel::Registered);
+    let known = enforcer.identify(&credential).await;
+    assert!(known.answers_for(&enforcer, &credential));
+    assert!(known.answers_for(&enforcer.clone(), &credential), "a clone has the same configuration");
+    assert!(!known.answers_for(&twin, &credential), "another says the same and is not the same");
+    for other in [badge(&issuer, TrustLevel::Registered), Ok(CallerCredential::api_key("key")), ANONYMOUS] {
+        assert!(!known.answers_for(&enforcer, &other), "the same agent with another badge, or without");
+        assert!(!enforcer.identify(&other).await.answers_for(&enforcer, &credential));
+    }
+    let failed = enforcer.identify(&Ok(CallerCredential::badge("no badge"))).await;
+    assert!(!failed.answers_for(&enforcer, &Ok(CallerCredential::badge("no badge"))), "a failure is asked about again");
+
+    for (name, seconds, want) in [("at its end", 5, true), ("late", 6, false), ("before it was", -1, false)] {
+        let at = crate::test_util::TEST_NOW.as_i64() + seconds;
+        issuer.clock().set(crate::clock::UnixSeconds::new(at));
+        assert_eq!(known.answers_for(&enforcer, &credential), want, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn every_denial_has_its_reason_and_its_record() {
     let issuer = TestIssuer::new().unwrap();

@@ -89,8 +89,7 @@ async fn an_allowed_call_leaves_a_decision_and_an_outcome() {
 #[tokio::test]
 async fn s5_an_authentication_answers_for_its_own_credential_configuration_and_moment_only() {
     let issuer = TestIssuer::new().unwrap();
-    let (enforcer, twin) =
-        (enforcer(&issuer, EvidenceLog::in_memory()), self::enforcer(&issuer, EvidenceLog::in_memory()));
+    let (enforcer, twin) = (enforcer(&issuer, EvidenceLog::in_memory()), enforcer(&issuer, EvidenceLog::in_memory()));
     let credential = badge(&issuer, TrustLevel::Registered);
     let known = enforcer.identify(&credential).await;
     assert!(known.answers_for(&enforcer, &credential));

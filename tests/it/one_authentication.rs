@@ -44,6 +44,16 @@ impl Asked {
         (self.badges.swap(0, Ordering::SeqCst), self.agents.swap(0, Ordering::SeqCst))
     }
 
+    /// Forgets the questions of a handshake, once no more come: its last requests have no answer that a client waits for.
+    async fn settle(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if self.take() == (0, 0) {
+                return;
+            }
+        }
+    }
+
     fn answer<T: Copy + Send + 'static>(&self, answer: T) -> MaybeReady<'_, T> {
         if self.hangs.load(Ordering::SeqCst) {
             return MaybeReady::Wait(Box::pin(std::future::pending()));
@@ -108,10 +118,8 @@ impl Guarded {
     async fn client(&self, server: &Server, transport: Transport) -> Client {
         let badge = registry().issue(&badge_request(10, LEVELS[2]).audience(AUDIENCE), super::common::now()).unwrap();
         let client = server.connect(transport.versions().last().unwrap(), Credential::badge(transport, &badge)).await;
-        // the handshake's own requests are over when a call is answered
         assert_eq!(client.call("level1", json!({})).await.code(), "ran");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        self.asked.take();
+        self.asked.settle().await;
         client
     }
 }
@@ -176,8 +184,7 @@ async fn a_list_of_fifty_tools_asks_once() {
         let badge = registry().issue(&badge_request(10, LEVELS[2]).audience(AUDIENCE), super::common::now()).unwrap();
         let client = server.connect(transport.versions().last().unwrap(), Credential::badge(transport, &badge)).await;
         client.list(None).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        guarded.asked.take();
+        guarded.asked.settle().await;
         assert_eq!(client.tool_names().await.len(), 50, "{transport:?}");
         assert_eq!(guarded.asked.take(), (1, 1), "{transport:?}");
     }
@@ -256,8 +263,7 @@ async fn s5_what_the_session_layer_found_counts_for_this_moment_and_this_configu
         let badge = registry().issue(&badge_request(10, LEVELS[2]).audience(AUDIENCE), super::common::now()).unwrap();
         let client =
             server.connect(Transport::HttpStateful.versions().last().unwrap(), Credential::header(&badge)).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        asked.take();
+        asked.settle().await;
         assert_eq!(client.call("level2", json!({})).await.code(), "ran", "{name}");
         assert_eq!(asked.take(), questions, "{name}: the layer's own configuration asks elsewhere");
     }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
-use rmcp_guard::clock::UnixSeconds;
+use rmcp_guard::clock::{Clock, SystemClock, UnixSeconds};
 use rmcp_guard::identity::badge::{BadgeErrorKind, Revocations};
 use rmcp_guard::identity::remote::{RevocationSync, RevocationSyncBuilder, RevocationSyncError};
 use rmcp_guard::identity::resolve::{AgentStatus, RevocationStatus, StatusSource as _};
@@ -505,4 +506,58 @@ fn outside_the_runtime_that_it_works_on_there_is_no_panic() {
     runtime.block_on(async { list.start() });
     assert_eq!(badge(&list, &registry, "x"), Some(RevocationStatus::Unknown));
     assert!(matches!(list.sync_now().now_or_never(), Some(Err(RevocationSyncError::Fetch(_)))));
+}
+
+/// The system's clock, which panics once when told to.
+#[derive(Debug, Default)]
+struct Faulty(AtomicBool);
+
+impl Clock for Faulty {
+    fn now(&self) -> SystemTime {
+        assert!(!self.0.swap(false, Ordering::SeqCst), "this panic is part of the test");
+        SystemClock.now()
+    }
+}
+
+/// Work that panicked is told, and goes on with the next question after a pause.
+#[tokio::test]
+async fn a_sync_that_panics_is_told_and_does_not_end_the_syncing() {
+    let registry = Registry::start(|_| Reply::Silence).await;
+    let clock = Arc::new(Faulty::default());
+    registry.script(pages(vec![vec![]], SystemClock.now_unix()));
+    let list = RevocationSync::builder(fetcher()).issuer(&registry.origin).clock(clock.clone()).build().unwrap();
+    let ask = || list.badge_status(&registry.origin, "x", SystemClock.now_unix());
+    clock.0.store(true, Ordering::SeqCst);
+    list.start();
+    while list.health(&registry.origin).unwrap().failing_since.is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let health = list.health(&registry.origin).unwrap();
+    assert_eq!((health.last_error, health.next_attempt), (Some("the sync panicked"), None));
+    assert_eq!(ask().now_or_never(), Some(RevocationStatus::Unknown), "nobody waits for what fails");
+    while list.health(&registry.origin).unwrap().failing_since.is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(ask().now_or_never(), Some(RevocationStatus::Good));
+}
+
+/// A list that is still young is kept so by the runtime that asks next.
+#[test]
+fn the_work_goes_on_in_the_next_runtime() {
+    let serving = tokio::runtime::Runtime::new().unwrap();
+    let registry = serving.block_on(Registry::start(|_| Reply::Silence));
+    registry.script(pages(vec![vec![]], registry.now()));
+    let list = sync(&registry).build().unwrap();
+    let planned = || list.health(&registry.origin).unwrap().next_attempt;
+    let working = tokio::runtime::Runtime::new().unwrap();
+    let first = working.block_on(async { list.badge_status(&registry.origin, "x", registry.now()).await });
+    assert_eq!(first, RevocationStatus::Good);
+    drop(working);
+    assert_eq!(planned(), None, "its runtime has ended");
+    assert_eq!(badge(&list, &registry, "x"), Some(RevocationStatus::Good), "and here is none");
+    assert_eq!(serving.block_on(async { badge(&list, &registry, "x") }), Some(RevocationStatus::Good));
+    let asked = registry.asked("/v1/revocations");
+    registry.clock.advance(seconds(301));
+    assert_eq!(serving.block_on(list.badge_status(&registry.origin, "x", registry.now())), RevocationStatus::Unknown);
+    assert!(registry.asked("/v1/revocations") > asked, "somebody asked, and the list of then is no news");
 }

@@ -1,7 +1,7 @@
 //! The copy of one issuer's list: reading it page by page, and how old it is.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -75,6 +75,8 @@ pub(super) struct RevocationList {
     /// list last longer.
     counts_until: AtomicU64,
     state: Mutex<State>,
+    /// Whether there is a [`Running`].
+    running: AtomicBool,
     /// One sync at a time.
     syncing: tokio::sync::Mutex<()>,
     /// A question wants a sync before the next one is due.
@@ -144,6 +146,7 @@ impl RevocationList {
             opened: Instant::now(),
             counts_until: AtomicU64::new(rest.as_secs()),
             state: Mutex::new(State { mark, ..State::default() }),
+            running: AtomicBool::new(false),
             syncing: tokio::sync::Mutex::default(),
             wanted: Notify::new(),
             ended: watch::Sender::default(),
@@ -191,24 +194,9 @@ impl RevocationList {
         let _ = timeout(MAX_WAIT, ended.changed()).await;
     }
 
-    /// Syncs for ever.
-    pub(super) async fn run(self: Arc<Self>) {
-        // What was read a moment ago, by us or by the process before, is due when it would have been.
-        let known = self.state().mark.and_then(|mark| age(mark.synced_at, self.clock.now_unix()));
-        if let Some(left) = known.and_then(|age| self.interval.checked_sub(age)) {
-            let _ = timeout(left, self.wanted.notified()).await;
-        }
-        loop {
-            // The state and the log have what went wrong.
-            let _ = self.sync().await;
-            let (delay, failed) = self.plan_next();
-            if failed {
-                sleep(delay).await;
-            } else {
-                sleep(MIN_GAP).await;
-                let _ = timeout(delay.saturating_sub(MIN_GAP), self.wanted.notified()).await;
-            }
-        }
+    /// Whether the list is brought up to date in the background.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed)
     }
 
     /// How long to wait for the next sync, and whether the last one failed.
@@ -415,13 +403,62 @@ impl RevocationList {
             good_until: last_success
                 .filter(|_| !self.has_run_out())
                 .map(|at| at.saturating_add(REVOCATION_MAX_STALENESS)),
-            next_attempt: state.next_attempt,
+            next_attempt: state.next_attempt.filter(|_| self.is_running()),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change leaves every member meaningful by itself.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The work of a list in the background. Dropped, however it ends, it says so.
+#[derive(Debug)]
+pub(super) struct Running(Arc<RevocationList>);
+
+impl Running {
+    pub(super) fn new(list: &Arc<RevocationList>) -> Self {
+        list.running.store(true, Ordering::Relaxed);
+        Self(Arc::clone(list))
+    }
+
+    /// Syncs for ever.
+    pub(super) async fn keep(self) {
+        let list = &self.0;
+        // What was read a moment ago, by us or by the process before, is due when it would have been; and work that
+        // failed, by a panic too, is not begun anew with every question.
+        let known = list.state().mark.and_then(|mark| age(mark.synced_at, list.clock.now_unix()));
+        if list.is_failing() {
+            sleep(list.plan_next().0).await;
+        } else if let Some(left) = known.and_then(|age| list.interval.checked_sub(age)) {
+            let _ = timeout(left, list.wanted.notified()).await;
+        }
+        loop {
+            // The state and the log have what went wrong.
+            let _ = list.sync().await;
+            let (delay, failed) = list.plan_next();
+            if failed {
+                sleep(delay).await;
+            } else {
+                sleep(MIN_GAP).await;
+                let _ = timeout(delay.saturating_sub(MIN_GAP), list.wanted.notified()).await;
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Without a word to the log and a look at the clock, which may be what panicked.
+            let mut state = self.0.state();
+            state.failures = state.failures.saturating_add(1);
+            let since = state.mark.map_or(UnixSeconds::new(0), |mark| mark.synced_at);
+            state.failing_since.get_or_insert(since);
+            state.last_error = Some("the sync panicked");
+        }
+        self.0.running.store(false, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, UnixSeconds};
@@ -11,7 +11,7 @@ use crate::identity::did::Did;
 use crate::identity::fetch::{FetchError, Fetcher};
 use crate::identity::health::SourceHealth;
 use crate::identity::remote::revocation_cache::{CacheFile, prepare_directory};
-use crate::identity::remote::revocation_list::{RevocationList, Settings};
+use crate::identity::remote::revocation_list::{RevocationList, Running, Settings};
 use crate::identity::resolve::{AgentStatus, MaybeReady, ResolveError, RevocationStatus, StatusSource};
 use crate::identity::server::HttpOrigin;
 
@@ -36,10 +36,11 @@ pub const DEFAULT_MAX_REVOCATIONS: usize = 20_000_000;
 ///
 /// # How old a list is
 /// A list is dated by our clock, to when its first page was asked for, and never by the issuer's: a clock of the issuer
-/// that is minutes ahead makes no list last longer, and one that is behind makes none useless. The issuer's `syncedAt`
-/// has two tasks. It has to be later than at the last sync, else the issuer (or a cache before it) has not looked since,
-/// and the list is as old as when this `syncedAt` was first seen. And it has to be within 15 min of our time, else one
-/// of the two clocks cannot be relied on and the list does not count.
+/// that is minutes ahead makes no list last longer, and one that is behind makes none useless. A steady clock counts too,
+/// so that no list lasts longer for our clock being set back. The issuer's `syncedAt` has two tasks. It has to be later
+/// than at the last sync, else the issuer (or a cache before it) has not looked since, and the list is as old as when this
+/// `syncedAt` was first seen. And it has to be within 15 min of our time, else one of the two clocks cannot be relied on
+/// and the list does not count.
 #[derive(Clone, Debug)]
 pub struct RevocationSync(Arc<Inner>);
 
@@ -47,10 +48,8 @@ pub struct RevocationSync(Arc<Inner>);
 struct Inner {
     fetcher: Fetcher,
     lists: HashMap<String, Arc<RevocationList>>,
-    /// Set once a task was started; then the hot path looks no further.
-    started: OnceLock<()>,
-    /// They know their lists and not us, so that dropping us ends them.
-    tasks: Mutex<Vec<Background>>,
+    /// By issuer. They know their lists and not us, so that dropping us ends them.
+    tasks: Mutex<HashMap<String, Background>>,
 }
 
 /// Collects what makes a [`RevocationSync`].
@@ -142,27 +141,16 @@ impl RevocationSync {
     }
 
     /// Starts the synchronization in the background, on the runtime of the caller. It starts by itself with the first
-    /// question that is asked inside a runtime. When that runtime has ended, it starts again with the first question that
-    /// a list has become too old for.
+    /// question that is asked inside a runtime, and so it does again when that runtime has ended.
     pub fn start(&self) {
-        self.is_running();
-    }
-
-    /// Whether the background works, after an attempt to make it so.
-    fn is_running(&self) -> bool {
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if tasks.is_empty() || tasks.iter().any(Background::is_finished) {
-            let started: Vec<_> =
-                self.0.lists.values().filter_map(|list| Background::start(Arc::clone(list).run())).collect();
-            // Outside of a runtime none started: what still works elsewhere goes on.
-            if !started.is_empty() {
-                *tasks = started;
+        for (issuer, list) in &self.0.lists {
+            if tasks.get(issuer).is_none_or(Background::is_finished)
+                && let Some(task) = Background::start(Running::new(list).keep())
+            {
+                tasks.insert(issuer.clone(), task);
             }
         }
-        if !tasks.is_empty() {
-            self.0.started.get_or_init(|| ());
-        }
-        !tasks.is_empty()
     }
 
     /// How the list of `issuer` is doing; `None` for an issuer that was not named.
@@ -241,8 +229,7 @@ impl RevocationSyncBuilder {
             });
             lists.insert(issuer, Arc::new(list.ok_or(RevocationSyncError::Randomness)?));
         }
-        let (started, tasks) = (OnceLock::new(), Mutex::default());
-        Ok(RevocationSync(Arc::new(Inner { fetcher: self.fetcher, lists, started, tasks })))
+        Ok(RevocationSync(Arc::new(Inner { fetcher: self.fetcher, lists, tasks: Mutex::default() })))
     }
 }
 
@@ -250,14 +237,11 @@ impl StatusSource for RevocationSync {
     fn badge_status<'a>(&'a self, issuer: &'a str, jti: &'a str, now: UnixSeconds) -> MaybeReady<'a, RevocationStatus> {
         let Some(list) = self.0.lists.get(issuer) else { return MaybeReady::ready(RevocationStatus::Unknown) };
         let status = list.status(jti, now);
-        if status != RevocationStatus::Unknown {
-            if self.0.started.get().is_none() {
-                self.start();
-            }
-            return MaybeReady::ready(status);
+        if !list.is_running() {
+            self.start();
         }
         // Outside a runtime nobody would wake us; while the issuer is failing the wait would be for nothing.
-        if !self.is_running() || list.is_failing() {
+        if status != RevocationStatus::Unknown || !list.is_running() || list.is_failing() {
             return MaybeReady::ready(status);
         }
         MaybeReady::Wait(Box::pin(async move {

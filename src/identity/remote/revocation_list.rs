@@ -181,17 +181,20 @@ impl RevocationList {
         self.state().failing_since.is_some()
     }
 
-    /// Waits until a sync has ended, which is made to happen soon, or for [`MAX_WAIT`]; outside of a runtime not at all.
-    pub(super) async fn next_sync(&self) {
-        // The work may go on in a runtime that is not the caller's; a timer of ours cannot.
-        if Handle::try_current().is_err() {
-            return;
-        }
+    /// What the copy says when a sync has ended, which is made to happen soon, or after [`MAX_WAIT`]; outside of a runtime,
+    /// what it says now.
+    pub(super) async fn synced_status(&self, jti: &str, now: UnixSeconds) -> RevocationStatus {
         let mut ended = self.ended.subscribe();
-        ended.mark_unchanged();
+        // A sync may have ended since somebody looked: nobody would wake us before the next.
+        let status = self.status(jti, now);
+        // The work may go on in a runtime that is not the caller's; a timer of ours cannot.
+        if status != RevocationStatus::Unknown || self.is_failing() || Handle::try_current().is_err() {
+            return status;
+        }
         self.wanted.notify_one();
         // Neither the time running out nor a closed channel is news: the copy says what it says.
         let _ = timeout(MAX_WAIT, ended.changed()).await;
+        self.status(jti, now)
     }
 
     /// Whether the list is brought up to date in the background.

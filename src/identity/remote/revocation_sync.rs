@@ -244,10 +244,7 @@ impl StatusSource for RevocationSync {
         if status != RevocationStatus::Unknown || !list.is_running() || list.is_failing() {
             return MaybeReady::ready(status);
         }
-        MaybeReady::Wait(Box::pin(async move {
-            list.next_sync().await;
-            list.status(jti, now)
-        }))
+        MaybeReady::Wait(Box::pin(list.synced_status(jti, now)))
     }
 
     fn agent_status<'a>(

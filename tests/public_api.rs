@@ -275,6 +275,7 @@ async fn a_server_is_verified_to_the_degree_that_it_proves() {
     assert_eq!(error.code(), ServerErrorCode::IdentityMissing);
 
     let _: ServerVerifier = ServerVerifier::new(without_proof);
+    let _: PopChallenge = PopChallenge::new(std::time::Instant::now()).unwrap();
     let identity = ServerIdentity::builder(did.clone(), key).origin(FILES).build().unwrap();
     assert_eq!(identity.did(), &did);
 }

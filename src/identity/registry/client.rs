@@ -243,10 +243,9 @@ impl RegistryClient {
     ) -> Result<RegisteredServer, RegistryError> {
         match self.find_server(did).await {
             Ok(Some(known)) => return Ok(known),
-            Ok(None) => {}
             // It may have the server and cannot say so now; another would be a second identity.
             Err(error) if !cannot_look_up(&error) => return Err(error),
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
         let url = self.transport.url(&["v1", "sdk", "servers"])?;
         let body = json!({ "name": name, "did": did.as_str(), "publicKey": spki(key)? });

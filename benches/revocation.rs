@@ -7,12 +7,12 @@
 //! expire. `cold` asks about another badge each time, of so many that the processor's caches hold none of their entries:
 //! there a large set costs what main memory costs, one or two cache lines a question, and no more than that.
 
-#![expect(missing_docs, reason = "criterion's macros write functions without")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a measurement says what it found, and stops where it fails"
 )]
+#![expect(clippy::arithmetic_side_effects, reason = "sizes and positions are small")]
 
 use std::fs;
 use std::hint::black_box;

@@ -2,7 +2,6 @@
 
 #![cfg(feature = "registry")]
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
-#![expect(clippy::panic, reason = "a failed step fails the test")]
 #![expect(clippy::indexing_slicing, reason = "a failed step fails the test")]
 #![expect(clippy::arithmetic_side_effects, reason = "numbers of these tests are small")]
 

@@ -70,12 +70,12 @@ async fn every_page_is_read_and_later_reads_go_on_where_the_last_ended() {
     );
     assert!(first.iter().all(|query| query["since"] == "1970-01-01T00:00:00Z" && query["limit"] == "1000"));
 
-    let last = registry.now();
+    let read_at = registry.now();
     registry.clock.advance(seconds(60));
     registry.script(pages(vec![ids(2490, 2510)], registry.now()));
     list.sync_now().await.unwrap();
     let incremental = registry.requests().into_iter().rev().find(|request| request.contains("since")).unwrap();
-    assert_eq!(query(&incremental)["since"], rfc3339(last.saturating_sub(seconds(1800))));
+    assert_eq!(query(&incremental)["since"], rfc3339(read_at.saturating_sub(seconds(1800))));
     assert_eq!(list.revoked_badges(&registry.origin), Some(2510), "an entry that comes twice counts once");
     assert_eq!(badge(&list, &registry, "badge-2509"), Some(RevocationStatus::Revoked));
 

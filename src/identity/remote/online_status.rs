@@ -266,11 +266,18 @@ impl Question {
     async fn fetch(&self, fetcher: &Fetcher) -> Result<Standing, Failure> {
         match fetcher.get(&self.url, JSON, MAX_STATUS_BYTES).await {
             Ok(body) => self.standing(&body).ok_or(Failure::Issuer),
-            Err(error) => Err(match error.kind() {
-                FetchErrorKind::Status(status) if status != 429 && (400..500).contains(&status) => Failure::NotKnown,
-                FetchErrorKind::Busy => Failure::Ours,
-                _ => Failure::Issuer,
-            }),
+            Err(error) => {
+                let kind = error.kind();
+                let not_known =
+                    matches!(kind, FetchErrorKind::Status(status) if status != 429 && (400..500).contains(&status));
+                if kind == FetchErrorKind::Busy {
+                    Err(Failure::Ours)
+                } else if not_known {
+                    Err(Failure::NotKnown)
+                } else {
+                    Err(Failure::Issuer)
+                }
+            }
         }
     }
 
@@ -287,20 +294,26 @@ impl Question {
                 named.then_some(if revoked { Standing::Bad } else { Standing::Good })
             }
             Kind::Subject => {
-                let (id, did) = (answer.get("id"), answer.get("did"));
-                let is = |named: &Value, text: Option<&str>| text.is_some() && named.as_str() == text;
-                // Asked for by its DID, and answered about it, an agent has whatever id the registry gave it.
-                let by_did = self.did.as_ref() == Some(&self.id) && did.is_some();
-                let names_other = |named: &Value| !is(named, Some(&self.id)) && !is(named, self.did.as_deref());
-                let wrong_id = !by_did && id.is_some_and(names_other);
-                let wrong_did = did.is_some_and(|named| !is(named, self.did.as_deref()));
-                let names_did = did.is_some() || id.is_some_and(|named| is(named, self.did.as_deref()));
-                if wrong_id || wrong_did || (id.is_none() && did.is_none()) || (self.needs_did && !names_did) {
+                if !self.is_named_by(answer.get("id"), answer.get("did")) {
                     return None;
                 }
                 let status = answer.get("status")?.as_str()?;
                 Some(if status == "active" { Standing::Good } else { Standing::Bad })
             }
+        }
+    }
+
+    /// Whether an answer with these members is about the subject.
+    fn is_named_by(&self, id: Option<&Value>, did: Option<&Value>) -> bool {
+        let full = self.did.as_deref().unwrap_or_default();
+        let is = |named: &Value, text: &str| named.as_str() == Some(text);
+        match (did, id) {
+            // Asked for by its DID, and answered about it, an agent has whatever id the registry gave it.
+            (Some(did), _) if self.id == full => is(did, full),
+            (Some(did), Some(id)) => is(did, full) && (is(id, &self.id) || is(id, full)),
+            (Some(did), None) => is(did, full),
+            (None, Some(id)) => is(id, full) || (is(id, &self.id) && !self.needs_did),
+            (None, None) => false,
         }
     }
 }
@@ -321,7 +334,7 @@ impl Inner {
     fn is_due(&self, key: &Key, issuer: &str, now: UnixSeconds) -> bool {
         let Some(answer) = self.answers.get(key) else { return false };
         let failed = answer.failed_at.is_some_and(|at| is_young(at, now, FAILURE_MEMORY));
-        let half = self.lifetime / 2;
+        let half = self.lifetime.checked_div(2).unwrap_or_default();
         let old =
             answer.known.is_some_and(|told| told.standing == Standing::Good && now >= told.at.saturating_add(half));
         old && !failed && !self.is_open(issuer, now)

@@ -189,12 +189,12 @@ fn write_list(
     write_frame(out, hasher, &[], mark.to_words())
 }
 
-fn write_frame(out: &mut impl Write, hasher: &mut Sha256, hashes: &[u64], words: [i64; 4]) -> io::Result<()> {
-    let count = u32::try_from(hashes.len()).map_err(io::Error::other)?;
-    let mut frame = Vec::with_capacity(hashes.len().saturating_mul(8).saturating_add(68));
+fn write_frame(out: &mut impl Write, hasher: &mut Sha256, entries: &[u64], words: [i64; 4]) -> io::Result<()> {
+    let count = u32::try_from(entries.len()).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(entries.len().saturating_mul(8).saturating_add(68));
     frame.extend(count.to_le_bytes());
     frame.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-    frame.extend(hashes.iter().flat_map(|hash| hash.to_le_bytes()));
+    frame.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
     hasher.update(&frame);
     let digest = hasher.clone().finalize();
     hasher.update(digest);

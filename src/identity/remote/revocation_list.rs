@@ -211,7 +211,7 @@ impl RevocationList {
             backoff(state.failures).min(self.interval).max(asked)
         } else {
             // Up to a tenth less, so that replicas which started together do not ask together.
-            self.interval.saturating_sub(random_below(self.interval / 10))
+            self.interval.saturating_sub(random_below(self.interval.checked_div(10).unwrap_or_default()))
         };
         state.next_attempt = Some(self.clock.now_unix().saturating_add(delay));
         (delay, failed)

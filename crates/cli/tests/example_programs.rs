@@ -1,7 +1,7 @@
 //! The two example programs with a registry in place of files: the client starts the server, and each has its key at the CA.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::net::{TcpListener, TcpStream};

@@ -348,7 +348,7 @@ fn s33_the_digest_covers_whatever_bears_on_a_decision() {
     assert_eq!(digest(base()), want, "the same configuration");
     assert_eq!(digest(complete().api_key(OTHER_SHA256, "bot").tool("a", level(1))), want, "order, and the key itself");
     let other_key = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"}]}"#;
-    let others = [
+    let others = vec![
         ("rule", base().tool("b", level(1))),
         ("requirement", complete().tool("a", level(1).durable_evidence()).api_key(KEY_SHA256, "bot")),
         ("default", base().default_requirement(level(1))),

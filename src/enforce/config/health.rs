@@ -135,7 +135,8 @@ impl GuardConfig {
     /// Asks every source for what it would be asked with the first call, all at the same time: issuers' keys and lists of
     /// revocations. Without it they are asked by the first call that needs them, which waits.
     ///
-    /// Takes as long as the slowest source's own time limit, and starts what works in the background. Cancel safe.
+    /// Takes as long as the slowest source's own time limit, and starts what works in the background. A copy of several
+    /// issuers' lists is one source here, and reads them one after the other. Cancel safe.
     ///
     /// # Errors
     /// [`WarmUpError`] names the sources without an answer. Whether that keeps a server from starting is its caller's

@@ -72,8 +72,12 @@ async fn a_badge_passes_or_is_revoked_only_by_an_answer_about_it() {
 #[tokio::test]
 async fn only_active_is_active_and_only_said_of_the_subject() {
     let registry = Registry::start(|_| Reply::Silence).await;
-    let web = Did::parse("did:web:registry.example.com:agents:a-1").unwrap();
-    let server = Did::parse("did:web:registry.example.com:servers:s-1").unwrap();
+    let host = registry.origin.trim_start_matches("http://").replace(':', "%3A");
+    let web = Did::parse(&format!("did:web:{host}:agents:a-1")).unwrap();
+    let server = Did::parse(&format!("did:web:{host}:servers:s-1")).unwrap();
+    // This issuer may have an agent `a-1` of its own, and the badge names that of another host.
+    let foreign = Did::parse("did:web:registry.example.com:agents:a-1").unwrap();
+    let by_did = "/v1/agents/did%3Aweb%3Aregistry.example.com%3Aagents%3Aa-1/status";
     let (disabled, failed) = (Err(BadgeErrorKind::AgentDisabled), Err(BadgeErrorKind::RevocationCheckFailed));
     let key = agent();
     let cases = [
@@ -87,8 +91,10 @@ async fn only_active_is_active_and_only_said_of_the_subject() {
         (&web, "/v1/agents/a-1/status", json!({"status": "active"}), failed),
         (&web, "/v1/agents/a-1/status", json!({"id": "a-2", "did": web.as_str(), "status": "active"}), failed),
         (&web, "/v1/agents/a-1/status", json!({"id": "a-1", "did": "did:web:x.example", "status": "active"}), failed),
-        // This issuer may have an agent `a-1` of its own, and the badge names that of another host.
-        (&web, "/v1/agents/a-1/status", json!({"id": "a-1", "status": "active"}), failed),
+        (&web, "/v1/agents/a-1/status", json!({"id": "a-1", "status": "active"}), Ok(())),
+        (&foreign, by_did, json!({"id": "a-1", "status": "active"}), failed),
+        (&foreign, by_did, json!({"id": "a-7", "did": foreign.as_str(), "status": "active"}), Ok(())),
+        (&foreign, by_did, json!({"id": "a-7", "did": foreign.as_str(), "status": "disabled"}), disabled),
         (&server, "/v1/servers/s-1/status", json!({"did": server.as_str(), "status": "active"}), Ok(())),
         (&server, "/v1/servers/s-1/status", json!({"did": server.as_str(), "status": "disabled"}), disabled),
         (&key, "/v1/agents/did%3Akey%3A", json!({"did": key.as_str(), "status": "active"}), Ok(())),

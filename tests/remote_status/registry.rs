@@ -55,7 +55,8 @@ struct Shared {
 impl Registry {
     pub(crate) async fn start(script: impl Fn(&str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
+        // A name, since a did:web of this host cannot be one of an address.
+        let origin = format!("http://localhost:{}", listener.local_addr().unwrap().port());
         let shared = Arc::new(Shared { script: Mutex::new(Box::new(script)), requests: Mutex::default() });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let server = tokio::runtime::Handle::current().spawn(async { axum::serve(listener, router).await.unwrap() });

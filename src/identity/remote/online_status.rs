@@ -51,9 +51,11 @@ const JSON: &[&str] = &["application/json"];
 /// | question | asked at |
 /// |---|---|
 /// | badge | `{iss}/v1/badges/{jti}/status` |
-/// | subject `did:web:..:agents:<id>` | `{iss}/v1/agents/{id}/status` |
-/// | subject `did:web:..:servers:<id>` | `{iss}/v1/servers/{id}/status` |
+/// | subject `did:web:<host of iss>:..:agents:<id>` | `{iss}/v1/agents/{id}/status` |
+/// | subject `did:web:<host of iss>:..:servers:<id>` | `{iss}/v1/servers/{id}/status` |
 /// | any other subject | `{iss}/v1/agents/{did}/status` |
+///
+/// An id means something at its own host only: the issuer may have another agent under the same one.
 ///
 /// An answer counts when it is a JSON object that names what was asked about. Whatever else arrives, or does not, is
 /// "unknown", never "revoked". Equal questions share one request. A good answer counts for its lifetime, and is asked
@@ -126,8 +128,6 @@ struct Question {
     /// What the answer has to name.
     id: String,
     did: Option<String>,
-    /// The issuer may have an agent of its own under the same id: then the answer has to name the DID.
-    needs_did: bool,
 }
 
 enum Known {
@@ -234,24 +234,23 @@ impl Question {
         let origin = HttpOrigin::parse(issuer).ok()?;
         let url = format!("{}/v1/badges/{}/status", origin.as_str(), escape::segment(jti)?);
         let (issuer, id) = (issuer.to_owned(), jti.to_owned());
-        Some(Self { key, kind: Kind::Badge, issuer, url, id, did: None, needs_did: false })
+        Some(Self { key, kind: Kind::Badge, issuer, url, id, did: None })
     }
 
     fn subject(key: Key, issuer: &str, subject: &Did) -> Option<Self> {
         let origin = HttpOrigin::parse(issuer).ok()?;
         let did = subject.as_str();
+        let host = origin.as_str().rsplit_once("://").map(|(_, host)| host.replace(':', "%3A"))?;
+        let own = did.strip_prefix("did:web:").is_some_and(|rest| rest.split(':').next() == Some(&host));
         // The id that ends the DID and has no escapes: what has another form is asked for by its full name.
-        let plain = |id: &&str| did.strip_suffix(id).is_some_and(|rest| rest.ends_with(':')) && !id.contains('%');
+        let plain =
+            |id: &&str| own && did.strip_suffix(id).is_some_and(|rest| rest.ends_with(':')) && !id.contains('%');
         let web = subject.web();
         let (folder, id) = match web.map(|web| (web.agent_id().filter(plain), web.server_id().filter(plain))) {
             Some((Some(agent), _)) => ("agents", agent),
             Some((_, Some(server))) => ("servers", server),
             Some((None, None)) | None => ("agents", did),
         };
-        let host = |authority: &str| authority.rsplit_once("://").map(|(_, host)| host.replace(':', "%3A"));
-        let own = host(origin.as_str());
-        let own = own
-            .is_some_and(|own| did.strip_prefix("did:web:").is_some_and(|rest| rest.split(':').next() == Some(&own)));
         Some(Self {
             key,
             kind: Kind::Subject,
@@ -259,7 +258,6 @@ impl Question {
             url: format!("{}/v1/{folder}/{}/status", origin.as_str(), escape::segment(id)?),
             id: id.to_owned(),
             did: Some(did.to_owned()),
-            needs_did: !own && id != did,
         })
     }
 
@@ -312,7 +310,7 @@ impl Question {
             (Some(did), _) if self.id == full => is(did, full),
             (Some(did), Some(id)) => is(did, full) && (is(id, &self.id) || is(id, full)),
             (Some(did), None) => is(did, full),
-            (None, Some(id)) => is(id, full) || (is(id, &self.id) && !self.needs_did),
+            (None, Some(id)) => is(id, full) || is(id, &self.id),
             (None, None) => false,
         }
     }

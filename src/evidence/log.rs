@@ -93,6 +93,84 @@ impl EvidenceOptions {
         Ok(log)
     }
 
+    /// First part of the log's origin (c2sp.org/tlog-checkpoint), such as `files.example.com/evidence`; the instance and
+    /// the number of the log follow it. Fixed when the instance is made; by default it is a random name.
+    #[must_use]
+    pub fn origin(self, origin: impl Into<String>) -> Self {
+        let _ = origin.into();
+        todo!()
+    }
+
+    /// Name of this process's logs below the directory, `main` by default. Processes that share a directory need a name
+    /// each: ASCII letters, digits, `-` and `_`, at most 64.
+    #[must_use]
+    pub fn instance(self, name: impl Into<String>) -> Self {
+        let _ = name.into();
+        todo!()
+    }
+
+    /// Where the log's keys and its high-water mark are kept; by default `<directory>.private`. Whoever can write there and
+    /// in the log's directory can roll the log back unseen, so another volume is better, and a witness better still.
+    #[must_use]
+    pub fn private_dir(self, directory: impl Into<std::path::PathBuf>) -> Self {
+        let _ = directory.into();
+        todo!()
+    }
+
+    /// Signs with `signer` instead of a key that is made in the private directory. Its name is the origin.
+    #[must_use]
+    pub fn signer(self, signer: Arc<dyn super::note::NoteSigner>) -> Self {
+        let _ = signer;
+        todo!()
+    }
+
+    /// Lets `signer`, of the same name, sign every checkpoint beside the log's own key: how a key is replaced, since
+    /// readers ignore signatures of keys that they do not know.
+    #[must_use]
+    pub fn co_signer(self, signer: Arc<dyn super::note::NoteSigner>) -> Self {
+        let _ = signer;
+        todo!()
+    }
+
+    /// How often a log that has grown publishes its checkpoint; 1 s by default.
+    #[must_use]
+    pub const fn checkpoint_interval(self, interval: Duration) -> Self {
+        let _ = interval;
+        todo!()
+    }
+
+    /// Bytes of entries after which a new log is begun; 8 GiB by default. The old one stays, whole and provable.
+    #[must_use]
+    pub const fn roll_after_bytes(self, bytes: u64) -> Self {
+        let _ = bytes;
+        todo!()
+    }
+
+    /// Age after which a new log is begun; 31 days by default.
+    #[must_use]
+    pub const fn roll_after_age(self, age: Duration) -> Self {
+        let _ = age;
+        todo!()
+    }
+
+    /// Makes a new log in `directory`.
+    ///
+    /// # Errors
+    /// [`OpenError`], of kind [`Exists`](super::OpenErrorKind) where there is one.
+    pub fn create(self, directory: impl AsRef<Path>) -> Result<EvidenceLog, OpenError> {
+        let _ = directory;
+        todo!()
+    }
+
+    /// Opens the log in `directory`, which must be there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<EvidenceLog, OpenError> {
+        let _ = directory;
+        todo!()
+    }
+
     /// A log in memory, which holds at most [`MAX_MEMORY_RECORDS`] records and then denies.
     ///
     /// # Errors
@@ -325,6 +403,58 @@ impl EvidenceLog {
     /// [`OpenError`] when the records cannot be read or one of them is damaged.
     pub fn records(&self) -> Result<Vec<Value>, OpenError> {
         self.0.store.records()
+    }
+
+    /// The key that checks this log's checkpoints, to be given to auditors; `None` for a log in memory.
+    #[must_use]
+    pub fn verifier_key(&self) -> Option<super::note::VerifierKey> {
+        todo!()
+    }
+
+    /// The directory of the log that is being written, the one with `checkpoint` and `tile/`; `None` for a log in memory.
+    #[must_use]
+    pub fn directory(&self) -> Option<std::path::PathBuf> {
+        todo!()
+    }
+
+    /// Makes everything appended so far durable and publishes a checkpoint that covers it; returns that signed note.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`AppendError`] when the log has failed or takes longer than `limit`.
+    pub fn publish(&self, limit: Duration) -> Result<Vec<u8>, AppendError> {
+        let _ = limit;
+        todo!()
+    }
+
+    /// Takes the body of entry `index` out of the log that is being written, keeping its leaf hash so that every proof
+    /// holds, and records who asked (`by`) and why. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn redact(&self, index: u64, by: &str, why: &str) -> Result<(), OpenError> {
+        let _ = (index, by, why);
+        todo!()
+    }
+
+    /// Removes the bodies and leaf hashes of the entries below `index` (rounded down to a full bundle), keeping the tree
+    /// above them so that proofs of later entries hold, and records it. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn prune(&self, index: u64, by: &str, why: &str) -> Result<(), OpenError> {
+        let _ = (index, by, why);
+        todo!()
+    }
+
+    /// Destroys the key of keyed hashes named `key_id`, so that nobody can find what was hashed by guessing any more
+    /// (crypto-shredding), and records it. The key in use is replaced first. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn shred_hash_key(&self, key_id: &str, by: &str, why: &str) -> Result<(), OpenError> {
+        let _ = (key_id, by, why);
+        todo!()
     }
 
     /// What the log holds, what it dropped, and whether it still works.

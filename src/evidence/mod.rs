@@ -32,21 +32,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod checkpoint;
+mod entry;
 mod error;
 mod id;
 mod keyed;
 mod log;
+pub mod merkle;
+pub mod note;
 mod params_hash;
+mod reader;
+mod receipt;
 mod record;
+mod storage;
 mod store;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tiles;
+pub mod verify;
+mod wal;
 
+pub use entry::{Entry, MAX_ENTRY_BYTES};
 pub use error::{OpenError, OpenErrorKind};
 pub use id::{EvidenceId, EvidenceIdParseError};
 pub use log::{DEFAULT_QUEUE_RECORDS, EvidenceHealth, EvidenceLog, EvidenceOptions};
 pub use params_hash::{MAX_PARAMS_JSON_BYTES, ParamsJsonError, compute_params_hash, compute_params_hash_json};
+pub use reader::{LogEntry, LogReader};
+pub use receipt::Receipt;
 pub use record::{
     DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
 };

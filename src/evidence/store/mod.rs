@@ -3,6 +3,7 @@
 //! A store hands out places before it takes records, so that a caller knows whether a record *can* be kept before it
 //! lets anything happen, and so that a record written from `Drop`, which cannot wait, always finds its place.
 
+pub(crate) mod durable;
 mod file;
 mod memory;
 mod progress;

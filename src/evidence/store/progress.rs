@@ -132,6 +132,12 @@ impl Ticket {
         !matches!(self.0, State::Dropped)
     }
 
+    /// Where the record stands, once it is written; `None` before, and for records that are kept in memory or dropped.
+    #[must_use]
+    pub fn receipt(&self) -> Option<crate::evidence::Receipt> {
+        None
+    }
+
     /// Resolves when the record's bytes have reached the file by write(2), so that a crash of this process cannot lose
     /// them. Cancel safe.
     ///

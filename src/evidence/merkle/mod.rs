@@ -1,0 +1,68 @@
+//! The Merkle tree of RFC 6962 (RFC 9162 §2.1): hashes, growth, proofs. Pure, silent and total.
+//!
+//! In scope: hashing, the frontier of a growing tree, making and checking proofs. Out of scope: files, signatures, JSON.
+
+mod frontier;
+mod proof;
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+pub use frontier::Frontier;
+pub use proof::{
+    HashReader, ProofError, prove_consistency, prove_inclusion, root_at, verify_consistency, verify_inclusion,
+};
+
+/// Length of every hash of the tree, in bytes.
+pub const HASH_BYTES: usize = 32;
+
+/// A SHA-256 hash: of a leaf, a node or a whole tree.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash([u8; HASH_BYTES]);
+
+impl Hash {
+    /// The hash with these bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; HASH_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the hash.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; HASH_BYTES] {
+        &self.0
+    }
+
+    /// The root of the tree without leaves, SHA-256 of nothing (RFC 9162 §2.1.1).
+    #[must_use]
+    pub fn of_empty_tree() -> Self {
+        Self(Sha256::digest(b"").into())
+    }
+
+    /// The hash of a leaf, SHA-256(0x00 || entry).
+    #[must_use]
+    pub fn of_leaf(entry: &[u8]) -> Self {
+        Self(Sha256::new().chain_update([0]).chain_update(entry).finalize().into())
+    }
+
+    /// The hash of an inner node, SHA-256(0x01 || left || right).
+    #[must_use]
+    pub fn of_node(left: &Self, right: &Self) -> Self {
+        Self(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+    }
+}
+
+/// Base64 as in checkpoints (RFC 4648 §4, with padding).
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use base64::Engine as _;
+        f.write_str(&base64::engine::general_purpose::STANDARD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hash({self})")
+    }
+}

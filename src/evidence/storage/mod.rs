@@ -1,0 +1,81 @@
+//! The few things the log does with a disk, behind a trait, so that a disk which loses power can be simulated.
+
+mod fs;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) use fs::FsStorage;
+
+/// A file system. Errors are the operating system's; `NotFound` means what it says.
+///
+/// INVARIANT: nothing is durable before the sync that covers it: bytes of a file by [`StorageFile::sync_data`] or
+/// `sync_all`, names of a directory by [`sync_dir`](Self::sync_dir).
+pub(crate) trait Storage: fmt::Debug + Send + Sync + 'static {
+    /// Makes a directory with mode 0700; its parent exists. An existing directory is fine.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a new file with mode 0600, open for reading and writing; `AlreadyExists` where there is one.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Opens a regular file for reading and writing; symbolic links are not followed.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Opens a regular file for reading only.
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Renames a file, replacing one that has the name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Locks the file `path` (made where it is missing) for as long as the lock lives; `WouldBlock` while another holder,
+    /// here or in another process, has it. A lock that a dead process left is none.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>>;
+    /// Free bytes for us on the file system of `path`, where it can be told.
+    fn free_bytes(&self, path: &Path) -> Option<u64>;
+}
+
+/// Held by the one writer of an instance; dropping it unlocks.
+pub(crate) trait StorageLock: fmt::Debug + Send + Sync + 'static {}
+
+/// An open file.
+pub(crate) trait StorageFile: fmt::Debug + Send + 'static {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Reads into `buffer` from `offset`; fewer bytes only at the end of the file.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// fdatasync(2).
+    fn sync_data(&mut self) -> io::Result<()>;
+    /// fsync(2).
+    fn sync_all(&mut self) -> io::Result<()>;
+    /// Cuts or extends (with zeros).
+    fn set_len(&mut self, bytes: u64) -> io::Result<()>;
+    /// Whether `path` still names this file: it was not removed, renamed away or replaced.
+    fn is_still_at(&self, path: &Path) -> io::Result<bool>;
+}
+
+/// All bytes of the file `path`, at most `limit`; a longer file is `InvalidData`.
+pub(crate) fn read_file(storage: &dyn Storage, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let _ = (storage, path, limit);
+    todo!()
+}
+
+/// Writes `bytes` under a temporary name beside `path`, syncs if `durable`, renames, syncs the directory if `durable`:
+/// whoever reads `path` sees the old bytes or the new ones, whole.
+pub(crate) fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let _ = (storage, path, bytes, durable);
+    todo!()
+}
+
+/// What every temporary name of [`replace_file`] ends with; such files are removed when a log is opened.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// `path` with `name` appended.
+pub(crate) fn child(path: &Path, name: &str) -> PathBuf {
+    path.join(name)
+}

@@ -1,0 +1,34 @@
+//! One log on disk between its first and its last entry.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::evidence::merkle::{Frontier, Hash};
+use crate::evidence::note::NoteSigner;
+use crate::evidence::tiles::TileWriter;
+use crate::evidence::wal::{WalReader, WalWriter};
+
+/// Everything that the writing threads need of a log that is open.
+#[derive(Debug)]
+pub(crate) struct Epoch {
+    /// Number of the log within its instance, from 1.
+    pub(crate) number: u64,
+    pub(crate) directory: PathBuf,
+    pub(crate) origin: Arc<str>,
+    /// First the log's own signer, then a co-signer.
+    pub(crate) signers: Vec<Arc<dyn NoteSigner>>,
+    pub(crate) created: SystemTime,
+    /// The tree with every entry in the write-ahead log.
+    pub(crate) frontier: Frontier,
+    /// Leaf hash of the last entry, or that before the first.
+    pub(crate) last_leaf: Hash,
+    pub(crate) wal: WalWriter,
+    /// Reads the frames that tiles do not have yet; stands where `tiles` ends.
+    pub(crate) unsealed: WalReader,
+    pub(crate) tiles: TileWriter,
+    /// Bytes of all entries.
+    pub(crate) bytes: u64,
+    /// Time of the newest record, to notice a clock that goes backwards.
+    pub(crate) last_record_at: Option<SystemTime>,
+}

@@ -1,0 +1,58 @@
+//! The log on disk: records in a write-ahead log, tiles behind it, checkpoints in front.
+//!
+//! ```text
+//! DIR/                          the set of logs, 0700
+//!   <instance>/                 one writing process (LOCK, held for life)
+//!     <epoch>/                  one log of c2sp.org/tlog-tiles with its own origin: log.json checkpoint tile/ .state/wal/
+//! DIR.private/                  what must not lie beside the log, 0700 (another volume is better; see `private_dir`)
+//!   <instance>/                 log.key  params/<kid>.key  high-water
+//! ```
+
+mod epoch;
+mod open;
+mod private;
+mod tiler;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::evidence::note::NoteSigner;
+use crate::evidence::wal::WalOptions;
+
+pub(crate) use epoch::Epoch;
+pub(crate) use open::{Creation, OpenedInstance, open_instance};
+pub(crate) use private::PrivateDir;
+
+/// How the log on disk is kept; made by `EvidenceOptions`.
+#[derive(Clone, Debug)]
+pub(crate) struct DurableOptions {
+    /// The set of logs.
+    pub(crate) directory: PathBuf,
+    /// Where keys and the high-water mark are; beside `directory` by default.
+    pub(crate) private: PathBuf,
+    /// Name of this process's logs, `main` by default.
+    pub(crate) instance: String,
+    /// First part of origins; a random one is made for a new instance where there is none.
+    pub(crate) origin: Option<String>,
+    /// Signs instead of the key in `private`; its name is then the origin, and the log never rolls by itself.
+    pub(crate) signer: Option<Arc<dyn NoteSigner>>,
+    /// Signs beside the signer: the key that replaces it, or that it replaced.
+    pub(crate) co_signer: Option<Arc<dyn NoteSigner>>,
+    /// Sync every commit (strict, bounded) or only when tiles are (best effort).
+    pub(crate) sync: bool,
+    /// Room between callers and disk, in records.
+    pub(crate) capacity: usize,
+    /// How long the writer collects a batch before it syncs (bounded); zero in strict mode.
+    pub(crate) commit_delay: Duration,
+    /// How often a grown log is published, 1 s by default.
+    pub(crate) publish_interval: Duration,
+    /// Size in bytes of entries after which the log rolls, 8 GiB by default.
+    pub(crate) roll_bytes: u64,
+    /// Age after which the log rolls, 31 days by default.
+    pub(crate) roll_age: Duration,
+    /// Free bytes on the disk below which a warning is given.
+    pub(crate) low_disk_bytes: u64,
+    pub(crate) wal: WalOptions,
+}

@@ -1,0 +1,1 @@
+//! The thread behind it: reads the write-ahead log, writes tiles, publishes checkpoints, moves the high-water mark.

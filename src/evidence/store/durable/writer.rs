@@ -1,0 +1,1 @@
+//! The thread that makes records durable: takes what queued up, chains, hashes, signs, writes, syncs, then tells.

@@ -1,0 +1,23 @@
+//! The public face of a log on disk: a directory as c2sp.org/tlog-tiles has it, which stock tools read.
+//!
+//! `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`. In scope: paths, bundles, writing them behind the
+//! write-ahead log, reading hashes and entries back, redaction and pruning. Out of scope: signatures, what entries say.
+
+mod bundle;
+mod path;
+mod reader;
+mod writer;
+
+pub(crate) use bundle::{BundleEntry, parse_bundle};
+pub(crate) use path::TilePath;
+pub(crate) use reader::{TileError, TileReader};
+pub(crate) use writer::TileWriter;
+
+/// Hashes of a full tile, and entries of a full bundle.
+pub(crate) const TILE_WIDTH: u64 = 256;
+/// Levels of the tree that one tile covers.
+pub(crate) const TILE_HEIGHT: u8 = 8;
+/// The published checkpoint.
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+/// The newest checkpoint with signatures of witnesses.
+pub(crate) const WITNESSED_FILE: &str = "checkpoint.witnessed";

@@ -1,0 +1,1 @@
+//! Segments: their names, header block, and making and recycling them.

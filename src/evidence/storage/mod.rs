@@ -27,6 +27,20 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync + 'static {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// What stands at `path` and whether only its owner can get at it, `None` for nothing. A symbolic link is
+    /// [`PathKind::Other`], whatever it leads to; `path/.` is what it leads to.
+    fn inspect(&self, path: &Path) -> io::Result<Option<(PathKind, bool)>> {
+        let kind = match self.list(path) {
+            Ok(_) => PathKind::Directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(_) => match self.open_read(path) {
+                Ok(_) => PathKind::File,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(_) => PathKind::Other,
+            },
+        };
+        Ok(Some((kind, true)))
+    }
     /// The names in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Makes the names in a directory durable.
@@ -36,6 +50,15 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>>;
     /// Free bytes for us on the file system of `path`, where it can be told.
     fn free_bytes(&self, path: &Path) -> Option<u64>;
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathKind {
+    Directory,
+    /// A regular file.
+    File,
+    Other,
 }
 
 /// Held by the one writer of an instance; dropping it unlocks.

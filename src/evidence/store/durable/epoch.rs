@@ -4,10 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::open::OpeningNotice;
 use crate::evidence::merkle::{Frontier, Hash};
 use crate::evidence::note::NoteSigner;
 use crate::evidence::tiles::TileWriter;
 use crate::evidence::wal::{WalReader, WalWriter};
+
+/// A closed log, as its successor names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PreviousLog {
+    pub(crate) origin: Arc<str>,
+    /// Number of entries, `log_rolled` included.
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    /// Its first signer's key.
+    pub(crate) vkey: String,
+}
 
 /// Everything that the writing threads need of a log that is open.
 #[derive(Debug)]
@@ -19,6 +31,8 @@ pub(crate) struct Epoch {
     /// First the log's own signer, then a co-signer.
     pub(crate) signers: Vec<Arc<dyn NoteSigner>>,
     pub(crate) created: SystemTime,
+    /// The closed log that this one goes on from.
+    pub(crate) previous: Option<PreviousLog>,
     /// The tree with every entry in the write-ahead log.
     pub(crate) frontier: Frontier,
     /// Leaf hash of the last entry, or that before the first.
@@ -31,4 +45,18 @@ pub(crate) struct Epoch {
     pub(crate) bytes: u64,
     /// Time of the newest record, to notice a clock that goes backwards.
     pub(crate) last_record_at: Option<SystemTime>,
+}
+
+impl Epoch {
+    /// This log as its successor names it, once it is closed.
+    pub(crate) fn as_previous(&self) -> PreviousLog {
+        todo!()
+    }
+
+    /// The notice that is the first entry of every log. `rollback_detectable`: whether a high-water mark vouches for
+    /// everything before it; a log that follows another takes it to be so.
+    pub(crate) fn opened_notice(&self, rollback_detectable: bool) -> OpeningNotice {
+        let _ = rollback_detectable;
+        todo!()
+    }
 }

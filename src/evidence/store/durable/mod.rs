@@ -21,8 +21,8 @@ use std::time::Duration;
 use crate::evidence::note::NoteSigner;
 use crate::evidence::wal::WalOptions;
 
-pub(crate) use epoch::Epoch;
-pub(crate) use open::{Creation, OpenedInstance, open_instance};
+pub(crate) use epoch::{Epoch, PreviousLog};
+pub(crate) use open::{Creation, OpenedInstance, OpeningNotice, begin_epoch, open_instance, successor};
 pub(crate) use private::PrivateDir;
 
 /// How the log on disk is kept; made by `EvidenceOptions`.

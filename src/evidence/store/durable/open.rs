@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{DurableOptions, Epoch, PrivateDir};
+use super::{DurableOptions, Epoch, PreviousLog, PrivateDir};
 use crate::clock::Clock;
 use crate::evidence::OpenError;
+use crate::evidence::note::VerifierKey;
 use crate::evidence::storage::{Storage, StorageLock};
 
 /// What to do where there is no log, or one. A high-water mark overrides all three: then there must be its log.
@@ -35,6 +36,7 @@ pub(crate) struct OpenedInstance {
     /// Held for life.
     pub(crate) lock: Box<dyn StorageLock>,
     pub(crate) epoch: Epoch,
+    /// To be appended before anything else, in this order: `log_opened` comes first where the log has no entry yet.
     pub(crate) notices: Vec<OpeningNotice>,
 }
 
@@ -49,14 +51,26 @@ pub(crate) fn open_instance(
     todo!()
 }
 
-/// Begins the log with the number `number`, empty, in its own directory with its own origin.
+/// Origin and key of the log that will follow `epoch`, which its last entry `log_rolled` names.
+pub(crate) fn successor(
+    options: &DurableOptions,
+    private: &PrivateDir,
+    epoch: &Epoch,
+) -> Result<VerifierKey, OpenError> {
+    let _ = (options, private, epoch);
+    todo!()
+}
+
+/// Begins the log with the number `number`, empty, in its own directory with its own origin, behind the closed log
+/// `previous`. What an earlier, interrupted call left there is replaced.
 pub(crate) fn begin_epoch(
     storage: &Arc<dyn Storage>,
     options: &DurableOptions,
     private: &PrivateDir,
     number: u64,
+    previous: Option<PreviousLog>,
     now: SystemTime,
 ) -> Result<Epoch, OpenError> {
-    let _ = (storage, options, private, number, now);
+    let _ = (storage, options, private, number, previous, now);
     todo!()
 }

@@ -29,19 +29,8 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync + 'static {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// What stands at `path` and whether only its owner can get at it, `None` for nothing. A symbolic link is
     /// [`PathKind::Other`], whatever it leads to; `path/.` is what it leads to.
-    fn inspect(&self, path: &Path) -> io::Result<Option<(PathKind, bool)>> {
-        let kind = match self.list(path) {
-            Ok(_) => PathKind::Directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(_) => match self.open_read(path) {
-                Ok(_) => PathKind::File,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(_) => PathKind::Other,
-            },
-        };
-        Ok(Some((kind, true)))
-    }
-    /// The names in a directory, sorted.
+    fn inspect(&self, path: &Path) -> io::Result<Option<(PathKind, bool)>>;
+    /// The names in a directory, sorted; more than [`MAX_DIRECTORY_NAMES`] are `InvalidData`.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
@@ -82,21 +71,57 @@ pub(crate) trait StorageFile: fmt::Debug + Send + 'static {
     fn is_still_at(&self, path: &Path) -> io::Result<bool>;
 }
 
+/// Most names that [`Storage::list`] takes from one directory. A directory of tiles has some 2,000; whoever fills one with
+/// millions must not fill our memory too.
+pub(crate) const MAX_DIRECTORY_NAMES: usize = 1 << 16;
+
 /// All bytes of the file `path`, at most `limit`; a longer file is `InvalidData`.
 pub(crate) fn read_file(storage: &dyn Storage, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-    let _ = (storage, path, limit);
-    todo!()
+    let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the file is longer than it may be");
+    let file = storage.open_read(path)?;
+    let length = usize::try_from(file.len()?).ok().filter(|length| *length <= limit).ok_or_else(too_long)?;
+    // one byte more, to see a file that grows meanwhile
+    let mut bytes = vec![0; length.saturating_add(1)];
+    let read = file.read_at(0, &mut bytes)?;
+    if read > length {
+        return Err(too_long());
+    }
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 /// Writes `bytes` under a temporary name beside `path`, syncs if `durable`, renames, syncs the directory if `durable`:
 /// whoever reads `path` sees the old bytes or the new ones, whole.
+///
+/// The temporary name is always the same, so one caller at a time may replace `path`.
 pub(crate) fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let _ = (storage, path, bytes, durable);
-    todo!()
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(TEMPORARY_SUFFIX);
+    let temporary = path.with_file_name(name);
+    let mut file = match storage.create_new(&temporary) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            storage.remove_file(&temporary)?;
+            storage.create_new(&temporary)?
+        }
+        other => other?,
+    };
+    let filled = file.write_at(0, bytes).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
+    drop(file);
+    if let Err(error) = filled.and_then(|()| storage.rename(&temporary, path)) {
+        // what remains is removed by the next opening
+        let _ = storage.remove_file(&temporary);
+        return Err(error);
+    }
+    if durable { storage.sync_dir(parent_of(path)) } else { Ok(()) }
 }
 
 /// What every temporary name of [`replace_file`] ends with; such files are removed when a log is opened.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// The directory that holds `path`; that of a bare name is the working directory.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
 
 /// `path` with `name` appended.
 pub(crate) fn child(path: &Path, name: &str) -> PathBuf {

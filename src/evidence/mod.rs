@@ -59,7 +59,7 @@ pub use id::{EvidenceId, EvidenceIdParseError};
 pub use log::{DEFAULT_QUEUE_RECORDS, EvidenceHealth, EvidenceLog, EvidenceOptions};
 pub use params_hash::{MAX_PARAMS_JSON_BYTES, ParamsJsonError, compute_params_hash, compute_params_hash_json};
 pub use reader::{LogEntry, LogReader};
-pub use receipt::Receipt;
+pub use receipt::{MAX_ORIGIN_BYTES, Receipt, ReceiptError};
 pub use record::{
     DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
 };

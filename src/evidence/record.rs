@@ -119,6 +119,8 @@ pub struct OutcomeRecord {
     pub duration: Duration,
     /// `rmcp_guard.result_hash`: keyed, if results are hashed.
     pub result_hash: Option<String>,
+    /// `rmcp_guard.notes`: fixed words such as `result_too_large`, which tells why there is no hash.
+    pub notes: Vec<&'static str>,
 }
 
 impl OutcomeRecord {
@@ -133,7 +135,7 @@ impl OutcomeRecord {
         duration: Duration,
         result_hash: Option<String>,
     ) -> Self {
-        Self { id, decision_id, at, target, outcome, duration, result_hash }
+        Self { id, decision_id, at, target, outcome, duration, result_hash, notes: Vec::new() }
     }
 }
 
@@ -285,6 +287,9 @@ impl OutcomeRecord {
         if let Some(hash) = &self.result_hash {
             members.text("rmcp_guard.result_hash", hash);
         }
+        if !self.notes.is_empty() {
+            members.value("rmcp_guard.notes", self.notes.clone().into());
+        }
     }
 }
 
@@ -317,7 +322,7 @@ impl GapRecord {
 }
 
 /// Integers from here on are not exact in RFC 8785's doubles.
-const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
+pub(super) const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
 
 /// A record's members under construction.
 struct Members<'a> {

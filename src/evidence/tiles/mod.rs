@@ -9,7 +9,7 @@ mod reader;
 mod writer;
 
 pub(crate) use bundle::{BundleEntry, parse_bundle};
-pub(crate) use path::TilePath;
+pub(crate) use path::{TileKind, TilePath};
 pub(crate) use reader::{TileError, TileReader};
 pub(crate) use writer::TileWriter;
 
@@ -17,7 +17,11 @@ pub(crate) use writer::TileWriter;
 pub(crate) const TILE_WIDTH: u64 = 256;
 /// Levels of the tree that one tile covers.
 pub(crate) const TILE_HEIGHT: u8 = 8;
+/// The highest level of tiles that a tree of less than 2^64 leaves has.
+pub(crate) const MAX_LEVEL: u8 = 7;
 /// The published checkpoint.
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 /// The newest checkpoint with signatures of witnesses.
 pub(crate) const WITNESSED_FILE: &str = "checkpoint.witnessed";
+/// The least index of an entry that was not pruned, in decimal; missing where nothing was.
+pub(crate) const PRUNED_FILE: &str = "pruned";

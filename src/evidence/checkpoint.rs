@@ -27,8 +27,19 @@ impl Checkpoint {
     /// # Errors
     /// [`NoteError::Malformed`].
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let _ = text;
-        todo!()
+        let mut lines = text.strip_suffix('\n').ok_or(NoteError::Malformed)?.split('\n');
+        let mut line = || lines.next().filter(|line| !line.is_empty()).ok_or(NoteError::Malformed);
+        let (origin, size, root) = (line()?, line()?, line()?);
+        // extension lines
+        if lines.any(str::is_empty) || text.bytes().any(|byte| byte < b' ' && byte != b'\n') {
+            return Err(NoteError::Malformed);
+        }
+        let size = parse_decimal(size.as_bytes()).ok_or(NoteError::Malformed)?;
+        let root = root.parse().map_err(|_| NoteError::Malformed)?;
+        if size == 0 && root != Hash::of_empty_tree() {
+            return Err(NoteError::Malformed);
+        }
+        Ok(Self { origin: origin.to_owned(), size, root })
     }
 
     /// The text that is signed: origin, size and root, each on its line.
@@ -71,4 +82,15 @@ impl VerifiedCheckpoint {
     pub fn note(&self) -> &[u8] {
         &self.note
     }
+}
+
+/// A decimal number as these formats write it: digits only, no leading zero.
+pub(in crate::evidence) fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || (digits.len() > 1 && digits.first() == Some(&b'0')) {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }

@@ -4,14 +4,20 @@
 
 mod frontier;
 mod proof;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 pub use frontier::Frontier;
 pub use proof::{
-    HashReader, ProofError, prove_consistency, prove_inclusion, root_at, verify_consistency, verify_inclusion,
+    HashReader, MAX_PATH_HASHES, ProofError, prove_consistency, prove_inclusion, root_at, verify_consistency,
+    verify_inclusion,
 };
 
 /// Length of every hash of the tree, in bytes.
@@ -53,16 +59,42 @@ impl Hash {
     }
 }
 
+/// Length of a hash in base64 with padding.
+const BASE64_BYTES: usize = 44;
+
 /// Base64 as in checkpoints (RFC 4648 §4, with padding).
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use base64::Engine as _;
-        f.write_str(&base64::engine::general_purpose::STANDARD.encode(self.0))
+        let mut text = [0; BASE64_BYTES];
+        STANDARD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
 impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hash({self})")
+    }
+}
+
+/// The text is not a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("not a hash in base64")]
+#[non_exhaustive]
+pub struct ParseHashError;
+
+/// Reads what [`Display`](fmt::Display) writes, and no other spelling of it.
+impl FromStr for Hash {
+    type Err = ParseHashError;
+
+    fn from_str(text: &str) -> Result<Self, ParseHashError> {
+        // 44 characters without padding would be 33 bytes, so there is room for what is refused below
+        let mut bytes = [0; HASH_BYTES + 1];
+        if text.len() != BASE64_BYTES {
+            return Err(ParseHashError);
+        }
+        let length = STANDARD.decode_slice(text, &mut bytes).map_err(|_| ParseHashError)?;
+        let hash = bytes.get(..length).and_then(|bytes| bytes.try_into().ok());
+        hash.map(Self).ok_or(ParseHashError)
     }
 }

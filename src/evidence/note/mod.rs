@@ -4,10 +4,25 @@
 //! 0x04), signing through [`NoteSigner`]. Out of scope: what the text says.
 
 mod key;
+mod signer;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
-pub use key::{Ed25519NoteSigner, KeyError, VerifierKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+pub use key::{KeyError, SignatureType, VerifierKey};
+pub use signer::{Ed25519NoteSigner, MAX_KEY_PEM_BYTES};
+
+use key::is_key_name;
+
+/// How a line of signature begins: an em dash and a space.
+const SIGNATURE_PREFIX: &str = "\u{2014} ";
+
+/// About how long a line of signature is, with a name of usual length.
+const SIGNATURE_LINE_BYTES: usize = 192;
 
 /// Most bytes of a note that are looked at: a checkpoint is 200, each signature adds about 120.
 pub const MAX_NOTE_BYTES: usize = 64 * 1024;
@@ -76,6 +91,42 @@ impl NoteSignature {
     pub const fn key_id(&self) -> u32 {
         self.key_id
     }
+
+    /// Reads a line without its line break.
+    fn parse(line: &str) -> Option<Self> {
+        let (name, signature) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
+        let decoded = STANDARD.decode(signature).ok()?;
+        let (key_id, bytes) = decoded.split_first_chunk()?;
+        if !is_key_name(name) || bytes.is_empty() {
+            return None;
+        }
+        Some(Self { name: name.to_owned(), key_id: u32::from_be_bytes(*key_id), bytes: bytes.to_owned() })
+    }
+
+    fn is_named_as(&self, key: &VerifierKey) -> bool {
+        self.key_id == key.key_id() && self.name == key.name()
+    }
+}
+
+/// Appends the line of a signature.
+fn write_signature(out: &mut String, name: &str, key_id: u32, signature: &[u8]) {
+    let mut bytes = Vec::with_capacity(signature.len().saturating_add(4));
+    bytes.extend_from_slice(&key_id.to_be_bytes());
+    bytes.extend_from_slice(signature);
+    out.push_str(SIGNATURE_PREFIX);
+    out.push_str(name);
+    out.push(' ');
+    STANDARD.encode_string(&bytes, out);
+    out.push('\n');
+}
+
+/// Whether `text` can be the text of a note.
+fn is_note_text(text: &str) -> bool {
+    text.ends_with('\n') && !has_control(text)
+}
+
+fn has_control(text: &str) -> bool {
+    text.bytes().any(|byte| byte < b' ' && byte != b'\n')
 }
 
 impl UnverifiedNote {
@@ -84,8 +135,25 @@ impl UnverifiedNote {
     /// # Errors
     /// [`NoteError::Malformed`].
     pub fn parse(bytes: &[u8]) -> Result<Self, NoteError> {
-        let _ = bytes;
-        todo!()
+        Self::read(bytes).ok_or(NoteError::Malformed)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MAX_NOTE_BYTES {
+            return None;
+        }
+        let note = std::str::from_utf8(bytes).ok().filter(|note| !has_control(note))?;
+        // the last empty line ends the text; of three line breaks in a row, the first is still of the text
+        let (text, lines) = note.split_at_checked(note.rfind("\n\n")?.checked_add(1)?)?;
+        let lines = lines.strip_prefix('\n')?.strip_suffix('\n')?;
+        let mut signatures = Vec::new();
+        for line in lines.split('\n') {
+            if signatures.len() == MAX_NOTE_SIGNATURES {
+                return None;
+            }
+            signatures.push(NoteSignature::parse(line)?);
+        }
+        Some(Self { text: text.to_owned(), signatures })
     }
 
     /// The text, which nobody vouches for yet.
@@ -100,22 +168,102 @@ impl UnverifiedNote {
         &self.signatures
     }
 
-    /// Checks the signatures that name one of `keys`, and returns those keys; signatures of other keys are ignored, as
-    /// the specification asks.
+    /// Checks the signatures that name one of `keys`, and returns those keys, each once; signatures of other keys are
+    /// ignored, as the specification asks.
+    ///
+    /// Every line that names a known key has to be right, also the second of the same key. The specification lets a
+    /// reader look at the first alone; then a line that proves nothing could stand under a trusted name.
     ///
     /// # Errors
     /// [`NoteError::UnknownKey`] when none names one of `keys`, [`NoteError::BadSignature`] when one of them is wrong.
     pub fn verify<'k>(&self, keys: &'k [VerifierKey]) -> Result<Vec<&'k VerifierKey>, NoteError> {
-        let _ = keys;
-        todo!()
+        let mut signed_by: Vec<&VerifierKey> = Vec::new();
+        for signature in &self.signatures {
+            // two keys can share name and id by design of somebody, since ids are short
+            let mut named = keys.iter().filter(|key| signature.is_named_as(key)).peekable();
+            if named.peek().is_none() {
+                continue;
+            }
+            let key = named.find(|key| key.verify(&self.text, &signature.bytes)).ok_or(NoteError::BadSignature)?;
+            if !signed_by.contains(&key) {
+                signed_by.push(key);
+            }
+        }
+        if signed_by.is_empty() { Err(NoteError::UnknownKey) } else { Ok(signed_by) }
+    }
+
+    /// When `key` has cosigned the text (c2sp.org/tlog-cosignature), in seconds since 1970: the newest time of its
+    /// signatures that verify. `None` when there is none, or `key` is of a type without time.
+    #[must_use]
+    pub fn cosigned_at(&self, key: &VerifierKey) -> Option<u64> {
+        let own = self.signatures.iter().filter(|signature| signature.is_named_as(key));
+        own.filter(|signature| key.verify(&self.text, &signature.bytes))
+            .filter_map(|signature| key.timestamp(&signature.bytes))
+            .max()
+    }
+
+    /// Adds a signature of `signer` behind those that are there.
+    ///
+    /// # Errors
+    /// [`SignError`] when it cannot sign, or the note is full.
+    pub fn sign(&mut self, signer: &dyn NoteSigner) -> Result<(), SignError> {
+        let bytes = signer.sign(self.text.as_bytes())?;
+        let key = signer.verifier_key();
+        let signature = NoteSignature { name: key.name().to_owned(), key_id: key.key_id(), bytes };
+        self.push(signature).map_err(|error| SignError(error.into()))
+    }
+
+    /// Adds signature lines as another has made them for the same text, such as a witness's answer. They are not
+    /// verified.
+    ///
+    /// # Errors
+    /// [`NoteError::Malformed`] when they are not one signature line or more, or the note is full; then none is added.
+    pub fn add_signature_lines(&mut self, lines: &str) -> Result<(), NoteError> {
+        let mut whole = self.clone();
+        for line in lines.strip_suffix('\n').ok_or(NoteError::Malformed)?.split('\n') {
+            let signature = NoteSignature::parse(line).filter(|_| !has_control(line)).ok_or(NoteError::Malformed)?;
+            whole.push(signature)?;
+        }
+        *self = whole;
+        Ok(())
+    }
+
+    fn push(&mut self, signature: NoteSignature) -> Result<(), NoteError> {
+        self.signatures.push(signature);
+        if self.signatures.len() > MAX_NOTE_SIGNATURES || self.to_bytes().len() > MAX_NOTE_BYTES {
+            self.signatures.pop();
+            return Err(NoteError::Malformed);
+        }
+        Ok(())
+    }
+
+    /// The note as it is stored and sent; byte for byte what was read.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut note = format!("{}\n", self.text);
+        for signature in &self.signatures {
+            write_signature(&mut note, &signature.name, signature.key_id, &signature.bytes);
+        }
+        note.into_bytes()
     }
 }
 
 /// `text` with a signature of each of `signers`, as bytes of a note.
 ///
 /// # Errors
-/// [`SignError`] of the first signer that fails.
+/// [`SignError`] of the first signer that fails, or when `text` cannot be the text of a note: it does not end with a line
+/// break or holds another control character.
 pub fn sign_note(text: &str, signers: &[&dyn NoteSigner]) -> Result<Vec<u8>, SignError> {
-    let _ = (text, signers);
-    todo!()
+    if !is_note_text(text) {
+        return Err(SignError(NoteError::Malformed.into()));
+    }
+    let room = signers.len().saturating_mul(SIGNATURE_LINE_BYTES);
+    let mut note = String::with_capacity(text.len().saturating_add(room));
+    note.push_str(text);
+    note.push('\n');
+    for signer in signers {
+        let key = signer.verifier_key();
+        write_signature(&mut note, key.name(), key.key_id(), &signer.sign(text.as_bytes())?);
+    }
+    Ok(note.into_bytes())
 }

@@ -67,7 +67,10 @@ impl LogReader {
     ///
     /// # Errors
     /// [`OpenError`] when the log cannot be read.
-    pub fn entries(&self, start: u64) -> Result<impl Iterator<Item = Result<(u64, LogEntry), OpenError>> + use<>, OpenError> {
+    pub fn entries(
+        &self,
+        start: u64,
+    ) -> Result<impl Iterator<Item = Result<(u64, LogEntry), OpenError>> + use<>, OpenError> {
         let _ = start;
         todo!();
         #[expect(unreachable_code, reason = "names the type")]

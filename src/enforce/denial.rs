@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 #[cfg(feature = "layer")]
 use crate::enforce::Permit;
 use crate::enforce::Principal;
-use crate::evidence::{EvidenceId, escape_for_display};
+use crate::evidence::{EvidenceId, Receipt, escape_for_display};
 use crate::identity::trust_level::TrustLevel;
 use crate::policy::{AuthLevel, DenyReason};
 
@@ -45,6 +45,7 @@ pub struct Denial {
     pub(crate) principal: Option<Box<Principal>>,
     pub(crate) required: Option<TrustLevel>,
     pub(crate) evidence_id: Option<EvidenceId>,
+    pub(crate) receipt: Option<Box<Receipt>>,
 }
 
 /// The class of a reason, which is all that a caller who is not authenticated may read of it (S36).
@@ -73,6 +74,7 @@ impl Denial {
             required: None,
             // An id that may lead nowhere is not handed out.
             evidence_id: (reason != DenyReason::EvidenceUnavailable).then_some(permit.evidence_id()),
+            receipt: None,
         }
     }
 
@@ -113,6 +115,14 @@ impl Denial {
     #[must_use]
     pub const fn evidence_id(&self) -> Option<EvidenceId> {
         self.evidence_id
+    }
+
+    /// Where the record of this denial stands, to be handed to the caller: `None` where receipts are switched off, where
+    /// the place is not known, and for callers that were not authenticated. Those learn the evidence id only (S36): the
+    /// index would tell a stranger how much this server is used.
+    #[must_use]
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_deref()
     }
 
     /// One line that a person or a model can act on, in capiscio-mcp's form:
@@ -224,6 +234,7 @@ mod tests {
             principal: authenticated.then(|| Box::new(Principal::new(crate::policy::Caller::ApiKey("tester")))),
             required: Some(TrustLevel::DomainValidated),
             evidence_id: None,
+            receipt: None,
         }
     }
 

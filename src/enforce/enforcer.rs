@@ -3,6 +3,8 @@
 use crate::clock::UnixSeconds;
 use crate::enforce::record::{Recording, Undecided};
 use crate::enforce::{Call, Denial, GuardConfig, GuardError, Permit, PresentedCredential, Principal, recorder};
+#[cfg(feature = "layer")]
+use crate::evidence::AppendError;
 use crate::evidence::{EvidenceId, NoticeRecord, PolicyLoadedRecord, Record};
 use crate::policy::DenyReason;
 
@@ -125,6 +127,21 @@ impl Enforcer {
     pub fn notice(&self, name: &'static str, members: Vec<(&'static str, String)>) {
         let now = self.config.clock().now();
         self.append_now(&Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, name, members)));
+    }
+
+    /// [`notice`](Self::notice) that waits, within the log's limit, until the record is on stable storage.
+    #[cfg(feature = "layer")]
+    pub(crate) async fn notice_durably(
+        &self,
+        name: &'static str,
+        members: Vec<(&'static str, String)>,
+    ) -> Result<(), AppendError> {
+        let now = self.config.clock().now();
+        let record = Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, name, members));
+        let log = self.config.evidence();
+        let mut place = recorder::within(log.wait_limit(), log.reserve_wait(1)).await?;
+        let mut ticket = log.append(&mut place, &record)?;
+        recorder::within(log.wait_limit(), ticket.durable()).await
     }
 
     /// A keyed hash that stands for `text` in notices, so that equal values can be joined and none can be read.

@@ -16,6 +16,7 @@ mod permit;
 mod principal;
 mod record;
 mod recorder;
+mod result_hash;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +41,12 @@ pub(crate) use denial::class_of;
 pub use denial::{Denial, GuardError, META_DENIAL};
 pub use enforcer::Enforcer;
 pub use evaluate::{GuardResult, WouldWait, evaluate_tool_access, evaluate_tool_access_sync};
+#[cfg(feature = "layer")]
+pub(crate) use permit::Unrecorded;
 pub use permit::{Outcome, Permit};
 pub use principal::{Owner, Principal};
 #[cfg(feature = "layer")]
 pub(crate) use record::{Recording, Undecided};
+pub use result_hash::MAX_HASHED_RESULT_BYTES;
+#[cfg(feature = "layer")]
+pub(crate) use result_hash::ResultHash;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::encoding::canonical_json;
-use crate::enforce::Principal;
-use crate::evidence::{AppendError, EvidenceId, EvidenceLog, OutcomeRecord, Record, Reservation, Ticket};
+use crate::enforce::result_hash::ResultHash;
+use crate::enforce::{Principal, recorder};
+use crate::evidence::{AppendError, EvidenceId, EvidenceLog, OutcomeRecord, Receipt, Record, Reservation, Ticket};
 use crate::policy::ToolRequirement;
 
 /// How an allowed call ended.
@@ -83,10 +84,38 @@ pub struct Permit {
     evidence_id: EvidenceId,
     requirement: Option<ToolRequirement>,
     decision: Ticket,
-    /// Waits for the decision to be written before the answer leaves; off in best-effort mode.
-    awaits_written: bool,
+    awaits: Awaits,
     wait_limit: Duration,
+    /// Whether its caller is told where the decision stands in the log.
+    gives_receipt: bool,
     outcome: Option<PendingOutcome>,
+}
+
+/// What the answer of a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// Nothing, in best-effort mode.
+    Nothing,
+    /// Its decision on record by write(2).
+    Written,
+    /// Its decision and its outcome on stable storage (S31).
+    Durable,
+}
+
+/// What of a call that ran could not be stored, so that its answer is withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unrecorded {
+    Decision(AppendError),
+    /// The decision is on stable storage and tells that the call was let in; how it ended is not.
+    Outcome(AppendError),
+}
+
+impl From<Unrecorded> for AppendError {
+    fn from(unrecorded: Unrecorded) -> Self {
+        match unrecorded {
+            Unrecorded::Decision(error) | Unrecorded::Outcome(error) => error,
+        }
+    }
 }
 
 /// The place that an outcome record holds in the queue from before the tool runs, since `Drop` cannot wait for one.
@@ -102,24 +131,24 @@ pub(crate) struct PendingOutcome {
 }
 
 impl PendingOutcome {
-    fn record(mut self, outcome: Outcome, result: Option<&Value>) {
+    fn record(mut self, outcome: Outcome, result: Option<ResultHash>) -> Result<Ticket, AppendError> {
         let now = self.clock.now();
-        let result_hash = result
-            .filter(|_| self.hash_results)
-            .and_then(|result| canonical_json(result).ok())
-            .map(|bytes| self.log.keyed_hash("result", &bytes));
-        let record = OutcomeRecord::new(
+        let ResultHash { hash, notes } = result.unwrap_or_default();
+        let mut record = OutcomeRecord::new(
             EvidenceId::generate(now),
             self.decision_id,
             now,
             self.target,
             outcome.as_str(),
             self.started.elapsed(),
-            result_hash,
+            hash,
         );
-        if let Err(error) = self.log.append(&mut self.reservation, &Record::Outcome(record)) {
+        record.notes = notes;
+        let appended = self.log.append(&mut self.reservation, &Record::Outcome(record));
+        if let Err(error) = &appended {
             tracing::error!(decision_id = %self.decision_id, %error, "an outcome could not be recorded");
         }
+        appended
     }
 }
 
@@ -129,11 +158,20 @@ impl Permit {
         evidence_id: EvidenceId,
         requirement: Option<ToolRequirement>,
         decision: Ticket,
-        awaits_written: bool,
+        awaits: Awaits,
         wait_limit: Duration,
-        outcome: Option<PendingOutcome>,
     ) -> Self {
-        Self { principal, evidence_id, requirement, decision, awaits_written, wait_limit, outcome }
+        Self { principal, evidence_id, requirement, decision, awaits, wait_limit, gives_receipt: false, outcome: None }
+    }
+
+    pub(crate) fn with_outcome(mut self, outcome: Option<PendingOutcome>) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
+    pub(crate) const fn with_receipt(mut self, yes: bool) -> Self {
+        self.gives_receipt = yes;
+        self
     }
 
     /// Who may run the call.
@@ -160,26 +198,69 @@ impl Permit {
         self.outcome.as_ref().is_some_and(|outcome| outcome.hash_results)
     }
 
-    /// Records the outcome, and returns once the *decision* has reached the log as its mode demands, so that the
-    /// answer may leave.
+    /// The hash of a result for [`conclude`](Self::conclude), `None` where none is wanted.
+    pub(crate) fn hash_result(&self, result: &impl Serialize) -> Option<ResultHash> {
+        let outcome = self.outcome.as_ref().filter(|outcome| outcome.hash_results)?;
+        Some(ResultHash::of(result, &outcome.log))
+    }
+
+    /// Records the outcome, and returns once the log has the call as its mode demands, so that the answer may leave: the
+    /// *decision* written in bounded mode, the *outcome* durable too in strict mode and under a requirement of durable
+    /// evidence (S31).
     ///
-    /// `result` is hashed with the log's key when the configuration asks for result hashes; it is never stored.
+    /// `result` is hashed with the log's key when the configuration asks for result hashes; it is never stored. Above
+    /// [`MAX_HASHED_RESULT_BYTES`](super::MAX_HASHED_RESULT_BYTES) it is not hashed, and the record says so.
+    ///
+    /// Returns the receipt of the decision, for the caller: `None` where receipts are switched off, for an anonymous
+    /// caller, and as long as the record's place in the log is not known.
+    ///
     /// Cancel safe: the outcome is recorded before anything waits.
     ///
     /// # Errors
-    /// [`AppendError`] when the decision did not reach the log within the wait limit: the answer must be withheld.
-    pub async fn finish(mut self, outcome: Outcome, result: Option<&Value>) -> Result<(), AppendError> {
-        if let Some(pending) = self.outcome.take() {
-            pending.record(outcome, result);
+    /// [`AppendError`] when the log did not get there within the wait limit: the answer must be withheld.
+    pub async fn finish(self, outcome: Outcome, result: Option<&Value>) -> Result<Option<Receipt>, AppendError> {
+        let result = result.and_then(|result| self.hash_result(result));
+        Ok(self.conclude(outcome, result).await?)
+    }
+
+    pub(crate) async fn conclude(
+        mut self,
+        outcome: Outcome,
+        result: Option<ResultHash>,
+    ) -> Result<Option<Receipt>, Unrecorded> {
+        let recorded = self.outcome.take().map(|pending| pending.record(outcome, result));
+        if self.awaits != Awaits::Nothing {
+            recorder::within(self.wait_limit, self.decision.written()).await.map_err(Unrecorded::Decision)?;
         }
-        if self.awaits_written {
-            return super::recorder::within(self.wait_limit, self.decision.written()).await;
+        if self.awaits == Awaits::Durable
+            && let Some(recorded) = recorded
+        {
+            let stored = match recorded {
+                Ok(mut ticket) => recorder::within(self.wait_limit, ticket.durable()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = stored {
+                tracing::error!(
+                    decision_id = %self.evidence_id,
+                    %error,
+                    "a call ran and its outcome could not be stored: its answer is withheld"
+                );
+                return Err(Unrecorded::Outcome(error));
+            }
         }
-        Ok(())
+        Ok(self.receipt())
+    }
+
+    fn receipt(&self) -> Option<Receipt> {
+        if self.gives_receipt { receipt_of(&self.decision, self.evidence_id) } else { None }
+    }
+
+    pub(crate) fn awaits_durable(&self) -> bool {
+        self.awaits == Awaits::Durable
     }
 
     pub(crate) async fn durable(&mut self) -> Result<(), AppendError> {
-        super::recorder::within(self.wait_limit, self.decision.durable()).await
+        recorder::within(self.wait_limit, self.decision.durable()).await
     }
 
     /// The blocking form of [`durable`](Self::durable), for threads that may block.
@@ -189,16 +270,22 @@ impl Permit {
 
     pub(crate) fn withdraw(mut self) {
         if let Some(pending) = self.outcome.take() {
-            pending.record(Outcome::NotRun, None);
+            // nobody waits for it: the answer is a denial already
+            drop(pending.record(Outcome::NotRun, None));
         }
     }
+}
+
+/// Where the record `id` stands, once that is known. A store knows places, and the enforcer the id.
+pub(crate) fn receipt_of(ticket: &Ticket, id: EvidenceId) -> Option<Receipt> {
+    ticket.receipt().map(|receipt| Receipt { id: id.to_string(), ..receipt })
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(pending) = self.outcome.take() {
             let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Cancelled };
-            pending.record(outcome, None);
+            drop(pending.record(outcome, None));
         }
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Instant, SystemTime};
 
 use crate::encoding::has_inexact_numbers;
 use crate::enforce::decide::{Authenticated, Verdict};
-use crate::enforce::permit::PendingOutcome;
+use crate::enforce::permit::{Awaits, PendingOutcome, receipt_of};
 use crate::enforce::{
     Action, Call, CallerCredential, Denial, Enforcer, Permit, PresentedCredential, Principal, offered_auth_level,
     recorder,
 };
 use crate::evidence::{AppendError, DecisionRecord, EvidenceId, EvidenceMode, Record, Reservation, Ticket};
 use crate::identity::badge::ClaimedIdentity;
-use crate::policy::{Decision, DenyReason, ToolRequirement};
+use crate::policy::{AuthLevel, Decision, DenyReason, ToolRequirement};
 
 /// What a recorded decision leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Undecided<'_> {
             Ok(permit) => permit,
             Err((denial, ticket)) => return Err(enforcer.settle_denial(denial, ticket).await),
         };
-        if enforcer.wants_durable(permit.requirement()) && permit.durable().await.is_err() {
+        if permit.awaits_durable() && permit.durable().await.is_err() {
             let denial = evidence_unavailable(call, permit.principal());
             permit.withdraw();
             return Err(denial);
@@ -88,18 +88,21 @@ impl Enforcer {
     /// Holds the answer back until its record is written, as for an allowed call; a denial stays one in any case.
     pub(crate) async fn settle_denial(&self, mut denial: Denial, ticket: Option<Ticket>) -> Denial {
         let log = self.config().evidence();
-        let written = match (ticket, log.mode()) {
-            (None, _) => false,
-            (Some(ticket), EvidenceMode::BestEffort) => ticket.is_recorded(),
-            (Some(mut ticket), EvidenceMode::Bounded) => {
-                recorder::within(log.wait_limit(), ticket.written()).await.is_ok()
-            }
-            (Some(mut ticket), EvidenceMode::Strict) => {
-                recorder::within(log.wait_limit(), ticket.durable()).await.is_ok()
-            }
-        };
-        if !written {
+        let Some(mut ticket) = ticket else {
             denial.evidence_id = None;
+            return denial;
+        };
+        let recorded = match log.mode() {
+            EvidenceMode::BestEffort => ticket.is_recorded(),
+            EvidenceMode::Bounded => recorder::within(log.wait_limit(), ticket.written()).await.is_ok(),
+            EvidenceMode::Strict => recorder::within(log.wait_limit(), ticket.durable()).await.is_ok(),
+        };
+        if !recorded {
+            denial.evidence_id = None;
+        }
+        // The index tells how much is going on here, which is nothing to tell a stranger (S36).
+        if self.config().receipts() && denial.principal.is_some() {
+            denial.receipt = denial.evidence_id.and_then(|id| receipt_of(&ticket, id)).map(Box::new);
         }
         denial
     }
@@ -133,6 +136,7 @@ impl Enforcer {
             principal: principal.authenticated(),
             required: verdict.requirement.as_ref().and_then(ToolRequirement::min_level),
             evidence_id,
+            receipt: None,
         };
         match (appended, reason) {
             (Ok((ticket, reservation)), None) if verdict.evaluation.decision == Decision::Allow => {
@@ -146,8 +150,14 @@ impl Enforcer {
                     hash_results: self.config().records_result_hashes(),
                 });
                 principal.evidence_id = Some(id);
-                let awaits_written = log.mode() != EvidenceMode::BestEffort;
-                Ok(Permit::new(principal, id, verdict.requirement, ticket, awaits_written, log.wait_limit(), outcome))
+                let awaits = match log.mode() {
+                    _ if self.wants_durable(verdict.requirement.as_ref()) => Awaits::Durable,
+                    EvidenceMode::BestEffort => Awaits::Nothing,
+                    EvidenceMode::Bounded | EvidenceMode::Strict => Awaits::Written,
+                };
+                let gives_receipt = self.config().receipts() && principal.auth_level != AuthLevel::Anonymous;
+                let permit = Permit::new(principal, id, verdict.requirement, ticket, awaits, log.wait_limit());
+                Ok(permit.with_outcome(outcome).with_receipt(gives_receipt))
             }
             (Ok((ticket, _)), reason) => {
                 let reason = reason.unwrap_or(DenyReason::InternalError);
@@ -229,5 +239,6 @@ pub(crate) fn evidence_unavailable(call: &Call<'_>, principal: &Principal) -> De
         principal: principal.authenticated(),
         required: None,
         evidence_id: None,
+        receipt: None,
     }
 }

@@ -20,6 +20,7 @@ use rmcp::{ErrorData, RoleServer};
 use crate::enforce::{Outcome, is_guard_meta_key};
 use crate::layer::guard::GuardLayer;
 use crate::layer::guard::gate::{Context, Gate, keep_private, outcome_of, terminal};
+use crate::layer::guard::receipt::{Answer as _, stripped};
 use crate::policy::GuardedMethod;
 
 type FindTool = dyn Fn(&str) -> Option<Tool> + Send + Sync;
@@ -110,7 +111,7 @@ impl<S: Service<RoleServer>> RawGuard<S> {
             ClientRequest::ListToolsRequest(list) => {
                 let facts = self.gate.take_facts(&mut context);
                 let first_page = list.params.as_ref().is_none_or(|page| page.cursor.is_none());
-                let mut answer = self.inner.handle_request(list.into(), context).await?;
+                let mut answer = stripped(self.inner.handle_request(list.into(), context).await)?;
                 match &mut answer {
                     ServerResult::ListToolsResult(page) => {
                         self.gate.filter_tools(&facts, first_page, page, &*self.find_tool).await;
@@ -126,38 +127,34 @@ impl<S: Service<RoleServer>> RawGuard<S> {
                 if let Ok(ServerResult::GetTaskResult(result)) = &answer {
                     self.gate.task_lives(&id, result.task.task.ttl_ms);
                     if let Some(status) = terminal(result.task.status()) {
-                        self.gate.task_ended(&id, status, &permit);
+                        self.gate.task_ended(&id, status, &permit).await?;
                     }
                 }
-                self.gate.finish(permit, outcome_of(&answer)).await?;
-                answer
+                self.gate.conclude(permit, answer).await
             }
             ClientRequest::UpdateTaskRequest(update) => {
                 let id = update.params.task_id.clone();
                 let permit = self.gate.permit_task("tasks/update", &id, &mut context, &*self.find_tool).await?;
                 let answer = self.inner.handle_request(update.into(), context).await;
-                self.gate.finish(permit, outcome_of(&answer)).await?;
-                answer
+                self.gate.conclude(permit, answer).await
             }
             ClientRequest::CancelTaskRequest(cancel) => {
                 let id = cancel.params.task_id.clone();
                 let permit = self.gate.permit_task("tasks/cancel", &id, &mut context, &*self.find_tool).await?;
                 let answer = self.inner.handle_request(cancel.into(), context).await;
                 if answer.is_ok() {
-                    self.gate.task_ended(&id, "cancelled", &permit);
+                    self.gate.task_ended(&id, "cancelled", &permit).await?;
                 }
-                self.gate.finish(permit, outcome_of(&answer)).await?;
-                answer
+                self.gate.conclude(permit, answer).await
             }
             ClientRequest::CustomRequest(custom) => {
                 let permit = self.gate.permit_custom_request(&custom.method, &mut context).await?;
                 let answer = self.inner.handle_request(custom.into(), context).await;
-                self.gate.finish(permit, outcome_of(&answer)).await?;
-                answer
+                self.gate.conclude(permit, answer).await
             }
             ClientRequest::PingRequest(_) | ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_) => {
                 Gate::strip(&mut context);
-                self.inner.handle_request(request, context).await
+                stripped(self.inner.handle_request(request, context).await)
             }
             // A method that a later rmcp adds is closed until it is known here.
             other => Err(self.gate.refuse_unknown(other.method(), &mut context).await),
@@ -171,15 +168,20 @@ impl<S: Service<RoleServer>> RawGuard<S> {
             Err(denial) => return self.gate.shape.answer(&denial).map(ServerResult::from),
         };
         call.params = admitted.params;
-        let answer = match self.inner.handle_request(call.into(), admitted.context).await {
+        let mut answer = match stripped(self.inner.handle_request(call.into(), admitted.context).await) {
             Ok(ServerResult::CallToolResult(result)) => Ok(CallToolResponse::Complete(result)),
             Ok(ServerResult::InputRequiredResult(result)) => Ok(CallToolResponse::InputRequired(result)),
             Ok(ServerResult::CreateTaskResult(result)) => Ok(CallToolResponse::Task(result)),
             Ok(_) => Err(ErrorData::internal_error("the service did not answer with a tool result", None)),
             Err(error) => Err(error),
         };
-        match admitted.pass.judge(answer.as_ref().ok()).finish().await {
-            Ok(()) => answer.map(ServerResult::from),
+        match admitted.pass.judge(answer.as_mut().ok()).finish().await {
+            Ok(receipt) => {
+                if let Ok(answer) = &mut answer {
+                    answer.attach(receipt.as_ref());
+                }
+                answer.map(ServerResult::from)
+            }
             Err(withheld) => {
                 if withheld.orphan.is_some() {
                     tracing::warn!("a task without an owner runs on: a raw service cannot cancel it");

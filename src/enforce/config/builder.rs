@@ -51,6 +51,7 @@ pub struct GuardConfigBuilder {
     pub(super) evidence: Option<EvidenceChoice>,
     pub(super) outcomes: bool,
     pub(super) result_hashes: bool,
+    pub(super) receipts: bool,
     pub(super) server_origin: Option<String>,
     pub(super) unbound_bearer: bool,
     pub(super) metadata_opens_tools: bool,
@@ -124,6 +125,7 @@ impl Default for GuardConfigBuilder {
             evidence: None,
             outcomes: true,
             result_hashes: false,
+            receipts: true,
             server_origin: None,
             unbound_bearer: false,
             metadata_opens_tools: false,
@@ -308,10 +310,20 @@ impl GuardConfigBuilder {
         self
     }
 
-    /// Whether that record carries a keyed hash of the result; off by default.
+    /// Whether that record carries a keyed hash of the result; off by default. Results above
+    /// [`MAX_HASHED_RESULT_BYTES`](crate::enforce::MAX_HASHED_RESULT_BYTES) are not hashed, and their records say so.
     #[must_use]
     pub const fn result_hashes(mut self, yes: bool) -> Self {
         self.result_hashes = yes;
+        self
+    }
+
+    /// Whether answers carry a receipt ([`Receipt`](crate::evidence::Receipt)) of the decision on them, with which their
+    /// caller can hold the log to it; on by default. Only authenticated callers get one, allowed or denied: the index in
+    /// it tells how many records the log has, which is nothing to tell a stranger.
+    #[must_use]
+    pub const fn receipts(mut self, yes: bool) -> Self {
+        self.receipts = yes;
         self
     }
 

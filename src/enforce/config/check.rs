@@ -62,6 +62,7 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
             bearer_as_badge: draft.bearer_badges,
             outcomes: draft.outcomes,
             result_hashes: draft.result_hashes,
+            receipts: draft.receipts,
             server_origin,
             profile: draft.profile,
             metadata_opens_tools: draft.metadata_opens_tools,

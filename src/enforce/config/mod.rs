@@ -105,6 +105,7 @@ struct Inner {
     bearer_as_badge: bool,
     outcomes: bool,
     result_hashes: bool,
+    receipts: bool,
     server_origin: Option<String>,
     profile: Profile,
     metadata_opens_tools: bool,
@@ -192,6 +193,12 @@ impl GuardConfig {
         self.inner.result_hashes
     }
 
+    /// Whether authenticated callers are told where the record of their call stands in the log.
+    #[must_use]
+    pub fn receipts(&self) -> bool {
+        self.inner.receipts
+    }
+
     /// The origin that evidence names as ours.
     #[must_use]
     pub fn server_origin(&self) -> Option<&str> {
@@ -207,7 +214,7 @@ impl GuardConfig {
     /// `sha256:` and the base64url digest of everything here that bears on a decision (S33): rules, trust, audiences,
     /// profile, the names of API keys, and of what is asked over the network where and how (not the keys and lists that
     /// come from there, which change while the configuration does not). Each record of evidence carries it. How evidence itself is kept (its mode,
-    /// outcomes, result hashes) is not part of it: that decides what is recorded, not who is let in.
+    /// outcomes, result hashes, receipts) is not part of it: that decides what is recorded, not who is let in.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.inner.digest

@@ -2,8 +2,11 @@
 
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorCode, MetaObject};
+use serde_json::Value;
 
 use crate::enforce::{Denial, META_DENIAL};
+use crate::evidence::Receipt;
+use crate::layer::guard::receipt::Answer as _;
 use crate::policy::DenyReason;
 
 /// JSON-RPC code of a denial. Application codes lie outside -32768..=-32000 (MCP 2026-07-28, error codes).
@@ -35,11 +38,22 @@ impl DenialShape {
                 let mut meta = MetaObject::new();
                 meta.insert(META_DENIAL.to_owned(), denial.to_json());
                 result.meta = Some(meta);
-                Ok(result.into())
+                let mut answer = CallToolResponse::from(result);
+                answer.attach(denial.receipt());
+                Ok(answer)
             }
-            Self::JsonRpcError => Err(ErrorData::new(ErrorCode(DENIAL_CODE), denial.text(), Some(denial.to_json()))),
+            Self::JsonRpcError => Err(ErrorData::new(ErrorCode(DENIAL_CODE), denial.text(), Some(data(denial)))),
         }
     }
+}
+
+/// A denial in an error's `data`, with its receipt under the name that it has in a result's `_meta`.
+fn data(denial: &Denial) -> Value {
+    let mut data = denial.to_json();
+    if let (Some(members), Some(receipt)) = (data.as_object_mut(), denial.receipt()) {
+        members.insert(Receipt::META_KEY.to_owned(), receipt.to_json());
+    }
+    data
 }
 
 /// The answer to a denied method other than `tools/call`.
@@ -53,14 +67,14 @@ pub(super) fn error(denial: &Denial) -> ErrorData {
     } else {
         (ErrorCode(DENIAL_CODE), format!("access denied: {}", denial.public_reason()))
     };
-    ErrorData::new(code, message, Some(denial.to_json()))
+    ErrorData::new(code, message, Some(data(denial)))
 }
 
 /// The answer to a custom request that is not allowed: to this caller the method does not exist, and clients that
 /// probe for newer methods rely on the standard code.
 pub(super) fn unknown_method(denial: &Denial) -> ErrorData {
     if denial.reason() == DenyReason::MethodNotAllowed {
-        return ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "method not found", Some(denial.to_json()));
+        return ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "method not found", Some(data(denial)));
     }
     error(denial)
 }

@@ -19,11 +19,13 @@ use rmcp::{ErrorData, RoleServer};
 
 use crate::enforce::{
     Action, Authenticated, Call, CallerCredential, CredentialSources, Denial, Enforcer, Outcome, Permit,
-    PresentedCredential, Principal, Recording, Undecided, is_bearer_badge, is_guard_meta_key,
+    PresentedCredential, Principal, Recording, Undecided, Unrecorded, is_bearer_badge, is_guard_meta_key,
 };
+use crate::evidence::{EvidenceId, Receipt};
 use crate::layer::guard::answer::{self, DenialShape};
 use crate::layer::guard::method_name::looks_standard;
 use crate::layer::guard::pass::{Admitted, Pass};
+use crate::layer::guard::receipt::{Answer, stripped};
 use crate::layer::guard::tasks::{TaskOwner, TaskTable};
 use crate::layer::headers;
 use crate::layer::session::{SessionHandle, SessionKey};
@@ -192,8 +194,10 @@ impl Gate {
             "the session belongs to another caller",
         );
         self.enforcer.notice("session_refused", vec![("decision_id", permit.evidence_id().to_string())]);
-        if permit.finish(Outcome::NotRun, None).await.is_err() {
-            denial.evidence_id = None;
+        match permit.conclude(Outcome::NotRun, None).await {
+            Ok(receipt) => denial.receipt = receipt.map(Box::new),
+            Err(Unrecorded::Decision(_)) => denial.evidence_id = None,
+            Err(Unrecorded::Outcome(_)) => {}
         }
         Err(denial)
     }
@@ -224,8 +228,9 @@ impl Gate {
     }
 
     /// Runs a method other than `tools/call` under its class's requirement. `adapt` sees an answer before it leaves:
-    /// whether it depends on the caller, and what outcome to record.
-    pub(crate) async fn method<T, F: Future<Output = Result<T, ErrorData>>>(
+    /// whether it depends on the caller, and what outcome to record. One that does not may end up in shared caches, so
+    /// it carries no receipt.
+    pub(crate) async fn method<T: Answer, F: Future<Output = Result<T, ErrorData>>>(
         &self,
         action: (GuardedMethod, &'static str, &str),
         mut context: Context,
@@ -243,13 +248,16 @@ impl Gate {
         } else {
             Some(permit)
         };
-        let mut answer = run(context).await;
+        let mut answer = stripped(run(context).await);
         let outcome = match &mut answer {
             Ok(answer) => adapt(answer, depends_on_caller),
             Err(_) => Outcome::ProtocolError,
         };
         if let Some(permit) = held {
-            self.finish(permit, outcome).await?;
+            let receipt = self.finish(permit, outcome).await?;
+            if let Ok(answer) = &mut answer {
+                answer.attach(receipt.as_ref().filter(|_| depends_on_caller));
+            }
         }
         answer
     }
@@ -263,10 +271,25 @@ impl Gate {
         self.authorize(facts, action, None, None).await.map_err(|denial| answer::error(&denial))
     }
 
-    /// Records how a method other than `tools/call` ended.
-    pub(crate) async fn finish(&self, permit: Permit, outcome: Outcome) -> Result<(), ErrorData> {
-        let denial = Denial::withheld(&permit, "", DenyReason::EvidenceUnavailable, UNRECORDED);
-        permit.finish(outcome, None).await.map_err(|_| answer::error(&denial))
+    /// Records how a method other than `tools/call` ended; the receipt of its decision.
+    pub(crate) async fn finish(&self, permit: Permit, outcome: Outcome) -> Result<Option<Receipt>, ErrorData> {
+        let denial = Denial::withheld(&permit, "", DenyReason::EvidenceUnavailable, "");
+        let id = permit.evidence_id();
+        permit.conclude(outcome, None).await.map_err(|what| answer::error(&unrecorded(denial, id, what)))
+    }
+
+    /// [`finish`](Self::finish) for an answer of the inner service, as it may leave then.
+    pub(crate) async fn conclude<T: Answer>(
+        &self,
+        permit: Permit,
+        answer: Result<T, ErrorData>,
+    ) -> Result<T, ErrorData> {
+        let mut answer = stripped(answer);
+        let receipt = self.finish(permit, outcome_of(&answer)).await?;
+        if let Ok(answer) = &mut answer {
+            answer.attach(receipt.as_ref());
+        }
+        answer
     }
 
     /// Decides on a custom request; `Err` is its answer.
@@ -342,16 +365,27 @@ impl Gate {
         self.tasks.renew(id, ttl_ms.map(Duration::from_millis));
     }
 
-    /// Notes that a task has ended, once.
-    pub(crate) fn task_ended(&self, id: &str, status: &'static str, permit: &Permit) {
-        if self.tasks.end(id) {
-            let members = vec![
-                ("status", status.to_owned()),
-                ("task", self.enforcer.pseudonym(id)),
-                ("decision_id", permit.evidence_id().to_string()),
-            ];
-            self.enforcer.notice("task_ended", members);
+    /// Notes that a task has ended, once. How a task ended is the outcome of the call that created it, so where that has
+    /// to be on stable storage before an answer leaves, this has too (S31); `Err` is the answer then.
+    pub(crate) async fn task_ended(&self, id: &str, status: &'static str, permit: &Permit) -> Result<(), ErrorData> {
+        if !self.tasks.end(id) {
+            return Ok(());
         }
+        let members = vec![
+            ("status", status.to_owned()),
+            ("task", self.enforcer.pseudonym(id)),
+            ("decision_id", permit.evidence_id().to_string()),
+        ];
+        if !permit.awaits_durable() {
+            self.enforcer.notice("task_ended", members);
+            return Ok(());
+        }
+        self.enforcer.notice_durably("task_ended", members).await.map_err(|error| {
+            tracing::error!(%error, "the end of a task could not be stored: its answer is withheld");
+            self.tasks.reopen(id);
+            let denial = Denial::withheld(permit, "", DenyReason::EvidenceUnavailable, "");
+            answer::error(&unrecorded(denial, permit.evidence_id(), Unrecorded::Outcome(error)))
+        })
     }
 
     /// Whose tasks a caller's are: an anonymous one has those of its session alone (S16).
@@ -405,7 +439,17 @@ impl Gate {
     }
 }
 
-pub(super) const UNRECORDED: &str = "the call could not be recorded, so its answer is withheld";
+/// The denial that replaces an answer that could not be recorded, by how far the log got. An id is handed out where it is
+/// sure to lead to a record.
+pub(super) fn unrecorded(denial: Denial, decision_id: EvidenceId, what: Unrecorded) -> Denial {
+    let (detail, evidence_id) = match what {
+        Unrecorded::Decision(_) => ("the call could not be recorded, so its answer is withheld", None),
+        Unrecorded::Outcome(_) => {
+            ("the call ran, and how it ended could not be stored, so its answer is withheld", Some(decision_id))
+        }
+    };
+    Denial { detail, evidence_id, ..denial }
+}
 
 fn session_of(parts: Option<&Parts>) -> Session {
     let Some(parts) = parts.filter(|parts| parts.headers.contains_key(headers::MCP_SESSION_ID)) else {

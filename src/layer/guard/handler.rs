@@ -14,7 +14,8 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use crate::enforce::Outcome;
 use crate::layer::forward::forward_to_inner;
-use crate::layer::guard::gate::{Context, Gate, keep_private, outcome_of, strip_params_meta, terminal};
+use crate::layer::guard::gate::{Context, Gate, keep_private, strip_params_meta, terminal};
+use crate::layer::guard::receipt::{Answer as _, stripped};
 use crate::policy::GuardedMethod;
 
 type NotificationCtx = NotificationContext<RoleServer>;
@@ -37,8 +38,16 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
             Err(denial) => return self.gate.shape.answer(&denial),
         };
         let spare = admitted.pass.client_has_tasks.then(|| admitted.context.clone());
-        let answer = self.inner.call_tool(admitted.params, admitted.context).await;
-        let Err(withheld) = admitted.pass.judge(answer.as_ref().ok()).finish().await else { return answer };
+        let mut answer = stripped(self.inner.call_tool(admitted.params, admitted.context).await);
+        let withheld = match admitted.pass.judge(answer.as_mut().ok()).finish().await {
+            Ok(receipt) => {
+                if let Ok(answer) = &mut answer {
+                    answer.attach(receipt.as_ref());
+                }
+                return answer;
+            }
+            Err(withheld) => withheld,
+        };
         if let (Some(id), Some(context)) = (withheld.orphan, spare) {
             // Best effort: what nobody can reach should not run on.
             if let Err(error) = self.inner.cancel_task(CancelTaskParams::new(id), context).await {
@@ -55,7 +64,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     ) -> Result<ListToolsResult, ErrorData> {
         let facts = self.gate.take_facts(&mut context);
         let first_page = request.as_ref().is_none_or(|page| page.cursor.is_none());
-        let mut page = self.inner.list_tools(request, context).await?;
+        let mut page = stripped(self.inner.list_tools(request, context).await)?;
         self.gate.filter_tools(&facts, first_page, &mut page, |tool| self.inner.get_tool(tool)).await;
         Ok(page)
     }
@@ -69,11 +78,10 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
         if let Ok(result) = &answer {
             self.gate.task_lives(&id, result.task.task.ttl_ms);
             if let Some(status) = terminal(result.task.status()) {
-                self.gate.task_ended(&id, status, &permit);
+                self.gate.task_ended(&id, status, &permit).await?;
             }
         }
-        self.gate.finish(permit, outcome_of(&answer)).await?;
-        answer
+        self.gate.conclude(permit, answer).await
     }
 
     async fn update_task(&self, mut request: UpdateTaskParams, mut context: Context) -> Result<(), ErrorData> {
@@ -81,8 +89,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
         let permit = self.gate.permit_task("tasks/update", &request.task_id, &mut context, definition).await?;
         strip_params_meta(&mut request.meta);
         let answer = self.inner.update_task(request, context).await;
-        self.gate.finish(permit, outcome_of(&answer)).await?;
-        answer
+        self.gate.conclude(permit, answer).await
     }
 
     async fn cancel_task(&self, mut request: CancelTaskParams, mut context: Context) -> Result<(), ErrorData> {
@@ -92,10 +99,9 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
         strip_params_meta(&mut request.meta);
         let answer = self.inner.cancel_task(request, context).await;
         if answer.is_ok() {
-            self.gate.task_ended(&id, "cancelled", &permit);
+            self.gate.task_ended(&id, "cancelled", &permit).await?;
         }
-        self.gate.finish(permit, outcome_of(&answer)).await?;
-        answer
+        self.gate.conclude(permit, answer).await
     }
 
     async fn complete(
@@ -273,8 +279,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     async fn on_custom_request(&self, request: CustomRequest, mut context: Context) -> Result<CustomResult, ErrorData> {
         let permit = self.gate.permit_custom_request(&request.method, &mut context).await?;
         let answer = self.inner.on_custom_request(request, context).await;
-        self.gate.finish(permit, outcome_of(&answer)).await?;
-        answer
+        self.gate.conclude(permit, answer).await
     }
 
     async fn on_custom_notification(&self, notification: CustomNotification, mut context: NotificationCtx) {
@@ -293,12 +298,12 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     ) -> Result<InitializeResult, ErrorData> {
         strip_params_meta(&mut request.meta);
         Gate::strip(&mut context);
-        self.inner.initialize(request, context).await
+        stripped(self.inner.initialize(request, context).await)
     }
 
     async fn discover(&self, mut context: Context) -> Result<DiscoverResult, ErrorData> {
         Gate::strip(&mut context);
-        self.inner.discover(context).await
+        stripped(self.inner.discover(context).await)
     }
 
     async fn ping(&self, mut context: Context) -> Result<(), ErrorData> {

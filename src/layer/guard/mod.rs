@@ -90,6 +90,7 @@ mod handler;
 mod layer;
 mod method_name;
 pub(in crate::layer) mod pass;
+pub(in crate::layer) mod receipt;
 mod tasks;
 
 pub use crate::enforce::META_DENIAL;

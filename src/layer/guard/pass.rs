@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::{CallToolRequestParams, CallToolResponse, CreateTaskResult, ServerResult};
+use rmcp::model::{CallToolRequestParams, CallToolResponse, CreateTaskResult};
 use tokio_util::sync::CancellationToken;
 
-use crate::enforce::{Denial, Outcome, Permit};
-use crate::layer::guard::gate::{Context, Gate, UNRECORDED};
+use crate::enforce::{Denial, Outcome, Permit, ResultHash};
+use crate::evidence::Receipt;
+use crate::layer::guard::gate::{Context, Gate, unrecorded};
+use crate::layer::guard::receipt::Answer as _;
 use crate::layer::guard::tasks::BindError;
 use crate::layer::session::SessionKey;
 use crate::policy::DenyReason;
@@ -42,8 +44,13 @@ pub(crate) struct Withheld {
 }
 
 impl Pass {
-    /// Sees an answer (`None` for an error) before it may leave, and binds a task that it announces.
-    pub(crate) fn judge(self, answer: Option<&CallToolResponse>) -> Settlement {
+    /// Sees an answer (`None` for an error) before it may leave: takes out what only the guard may say in it, and binds a
+    /// task that it announces.
+    pub(crate) fn judge(self, mut answer: Option<&mut CallToolResponse>) -> Settlement {
+        if let Some(answer) = &mut answer {
+            answer.strip();
+        }
+        let answer = answer.map(|answer| &*answer);
         let Self { permit, gate, tool, session, cancelled, client_has_tasks } = self;
         let mut bound = None;
         let mut refusal = None;
@@ -74,9 +81,12 @@ impl Pass {
         // that reaches nobody; one that goes on to succeed has done its work, and the record says that.
         let stopped = cancelled.is_cancelled() && matches!(outcome, Outcome::ToolError | Outcome::ProtocolError);
         let outcome = if stopped { Outcome::Cancelled } else { outcome };
-        let result = answer
-            .filter(|_| permit.wants_result())
-            .and_then(|answer| serde_json::to_value(ServerResult::from(answer.clone())).ok());
+        let result = answer.and_then(|answer| match answer {
+            CallToolResponse::Complete(result) => permit.hash_result(result),
+            CallToolResponse::InputRequired(result) => permit.hash_result(result),
+            CallToolResponse::Task(result) => permit.hash_result(result),
+            _ => None,
+        });
         Settlement { permit, gate, tool, outcome, result, bound, refusal }
     }
 }
@@ -88,28 +98,37 @@ pub(crate) struct Settlement {
     gate: Gate,
     tool: Arc<str>,
     outcome: Outcome,
-    result: Option<serde_json::Value>,
+    result: Option<ResultHash>,
     bound: Option<String>,
     refusal: Option<Refusal>,
 }
 
 impl Settlement {
-    /// Records the outcome; `Ok` once the answer may leave.
-    pub(crate) async fn finish(self) -> Result<(), Withheld> {
+    /// Records the outcome; `Ok` once the answer may leave, with the receipt that goes into it.
+    pub(crate) async fn finish(self) -> Result<Option<Receipt>, Withheld> {
         let Self { permit, gate, tool, outcome, result, bound, refusal } = self;
         let refused = refusal
             .map(|it| Withheld { denial: Denial::withheld(&permit, &tool, it.reason, it.detail), orphan: it.orphan });
-        let unrecorded = Denial::withheld(&permit, &tool, DenyReason::EvidenceUnavailable, UNRECORDED);
-        let finished = permit.finish(outcome, result.as_ref()).await;
-        if let Some(refused) = refused {
-            return Err(refused);
-        }
-        finished.map_err(|_| {
-            if let Some(id) = &bound {
-                gate.tasks.forget(id);
+        let unstored = Denial::withheld(&permit, &tool, DenyReason::EvidenceUnavailable, "");
+        let id = permit.evidence_id();
+        let finished = permit.conclude(outcome, result).await;
+        match (refused, finished) {
+            (Some(mut refused), Ok(receipt)) => {
+                refused.denial.receipt = receipt.map(Box::new);
+                Err(refused)
             }
-            Withheld { denial: unrecorded, orphan: bound }
-        })
+            (Some(mut refused), Err(what)) => {
+                refused.denial.evidence_id = unrecorded(unstored, id, what).evidence_id;
+                Err(refused)
+            }
+            (None, Ok(receipt)) => Ok(receipt),
+            (None, Err(what)) => {
+                if let Some(id) = &bound {
+                    gate.tasks.forget(id);
+                }
+                Err(Withheld { denial: unrecorded(unstored, id, what), orphan: bound })
+            }
+        }
     }
 }
 

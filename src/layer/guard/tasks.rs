@@ -110,6 +110,13 @@ impl TaskTable {
         self.lock().get_mut(id).is_some_and(|task| !std::mem::replace(&mut task.ended, true))
     }
 
+    /// Takes back [`end`](Self::end): the end could not be recorded, and the next who asks tries again.
+    pub(crate) fn reopen(&self, id: &str) {
+        if let Some(task) = self.lock().get_mut(id) {
+            task.ended = false;
+        }
+    }
+
     /// Forgets a task whose id was never handed out.
     pub(crate) fn forget(&self, id: &str) {
         self.lock().remove(id);

@@ -10,8 +10,10 @@ use rmcp::model::{CallToolResponse, Tool};
 use tower_service::Service;
 
 use crate::enforce::Denial;
+use crate::evidence::Receipt;
 use crate::layer::guard::gate::Gate;
 use crate::layer::guard::pass::{Admitted, Pass, Withheld};
+use crate::layer::guard::receipt::Answer as _;
 use crate::layer::tower::ToolCall;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -35,7 +37,7 @@ enum State<S, F, E> {
     Deciding(Boxed<Result<(Admitted, Option<Tool>), Denial>>, Option<S>),
     /// The pass is there until the answer is.
     Running(#[pin] F, Option<Pass>),
-    Settling(Boxed<Result<(), Withheld>>, Option<Result<CallToolResponse, E>>),
+    Settling(Boxed<Result<Option<Receipt>, Withheld>>, Option<Result<CallToolResponse, E>>),
     Done,
 }
 
@@ -83,12 +85,12 @@ where
                     };
                     // Out of the state while the tool runs: a panic drops it as it unwinds, which the record tells from
                     // a cancelled call even where somebody outside catches the panic before this future is dropped.
-                    let Poll::Ready(answer) = call.poll(cx) else {
+                    let Poll::Ready(mut answer) = call.poll(cx) else {
                         *pass = Some(held);
                         return Poll::Pending;
                     };
                     let pass = held;
-                    let settlement = pass.judge(answer.as_ref().ok());
+                    let settlement = pass.judge(answer.as_mut().ok());
                     this.state.set(State::Settling(Box::pin(settlement.finish()), Some(answer)));
                 }
                 StateProjection::Settling(settling, answer) => {
@@ -96,8 +98,13 @@ where
                     let answer = answer.take();
                     this.state.set(State::Done);
                     match (settled, answer) {
-                        (Ok(()), Some(answer)) => return Poll::Ready(answer),
-                        (Ok(()), None) => {}
+                        (Ok(receipt), Some(mut answer)) => {
+                            if let Ok(answer) = &mut answer {
+                                answer.attach(receipt.as_ref());
+                            }
+                            return Poll::Ready(answer);
+                        }
+                        (Ok(_), None) => {}
                         (Err(withheld), _) => {
                             if withheld.orphan.is_some() {
                                 tracing::warn!("a task without an owner runs on: a tower service cannot cancel it");

@@ -414,7 +414,7 @@ fn write_json(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) -> Re
 }
 
 /// RFC 3339 in UTC with nanoseconds; times before 1970 or after 9999, which it cannot say, become the nearest it can.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     const END_OF_YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
     let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(END_OF_YEAR_9999);
     let clamped = UNIX_EPOCH.checked_add(elapsed).unwrap_or(UNIX_EPOCH);

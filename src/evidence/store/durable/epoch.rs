@@ -50,13 +50,31 @@ pub(crate) struct Epoch {
 impl Epoch {
     /// This log as its successor names it, once it is closed.
     pub(crate) fn as_previous(&self) -> PreviousLog {
-        todo!()
+        PreviousLog {
+            origin: Arc::clone(&self.origin),
+            size: self.frontier.size(),
+            root: self.frontier.root(),
+            vkey: self.signers.first().map(|signer| signer.verifier_key().to_string()).unwrap_or_default(),
+        }
     }
 
     /// The notice that is the first entry of every log. `rollback_detectable`: whether a high-water mark vouches for
     /// everything before it; a log that follows another takes it to be so.
     pub(crate) fn opened_notice(&self, rollback_detectable: bool) -> OpeningNotice {
-        let _ = rollback_detectable;
-        todo!()
+        let mut members = vec![
+            ("origin", self.origin.to_string()),
+            ("epoch", self.number.to_string()),
+            ("rollback_detectable", yes_or_no(rollback_detectable).to_owned()),
+        ];
+        if let Some(previous) = &self.previous {
+            members.push(("previous_origin", previous.origin.to_string()));
+            members.push(("previous_size", previous.size.to_string()));
+            members.push(("previous_root", previous.root.to_string()));
+        }
+        OpeningNotice { name: "log_opened", members }
     }
+}
+
+const fn yes_or_no(answer: bool) -> &'static str {
+    if answer { "yes" } else { "no" }
 }

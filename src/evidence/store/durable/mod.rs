@@ -8,9 +8,13 @@
 //!   <instance>/                 log.key  params/<kid>.key  high-water
 //! ```
 
+mod directory;
 mod epoch;
+mod keys;
+mod manifest;
 mod open;
 mod private;
+mod recovery;
 mod tiler;
 mod writer;
 

@@ -1,14 +1,34 @@
 //! Opening: lock, keys, recovery, the high-water mark (S30), and beginning the next log of an instance.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::directory::{
+    LOCK_FILE, check_set, create_directory, epoch_name, file_state, has_base_directory, has_directory, instance_epochs,
+    is_instance_name, is_origin_base, names, remove_temporary_files,
+};
+use super::keys::{known_keys, signers};
+use super::manifest::{MANIFEST_FILE, Manifest};
+use super::recovery::{Place, Recovered, Signed, WAL_DIRECTORY, last_record, tile_error};
 use super::{DurableOptions, Epoch, PreviousLog, PrivateDir};
 use crate::clock::Clock;
-use crate::evidence::OpenError;
-use crate::evidence::note::VerifierKey;
-use crate::evidence::storage::{Storage, StorageLock};
+use crate::evidence::checkpoint::{Checkpoint, VerifiedCheckpoint};
+use crate::evidence::entry::NO_PREVIOUS;
+use crate::evidence::keyed::KeyedHash;
+use crate::evidence::merkle::Frontier;
+use crate::evidence::note::{NoteSigner, UnverifiedNote, VerifierKey, sign_note};
+use crate::evidence::storage::{Storage, StorageLock, TEMPORARY_SUFFIX, replace_file};
+use crate::evidence::tiles::{CHECKPOINT_FILE, TileReader, TileWriter};
+use crate::evidence::wal::{FrameKind, WalWriter};
+use crate::evidence::{OpenError, OpenErrorKind};
+
+/// Bytes of the random part of an origin.
+const RANDOM_ORIGIN_BYTES: usize = 16;
+/// Holds the write-ahead log.
+const STATE_DIRECTORY: &str = ".state";
+/// Where frames begin in a segment of it.
+const FIRST_FRAME: u64 = 4096;
 
 /// What to do where there is no log, or one. A high-water mark overrides all three: then there must be its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +61,389 @@ pub(crate) struct OpenedInstance {
 }
 
 /// Opens the instance, recovering what a crash left.
+///
+/// Until everything is checked nothing is written but directories, the lock and keys that never existed. A crash at
+/// any point leaves what the next call opens in the same way.
 pub(crate) fn open_instance(
     storage: Arc<dyn Storage>,
-    options: DurableOptions,
+    mut options: DurableOptions,
     creation: Creation,
     clock: &dyn Clock,
 ) -> Result<OpenedInstance, OpenError> {
-    let _ = (storage, options, creation, clock);
-    todo!()
+    check_options(&mut options)?;
+    let directory = options.directory.join(&options.instance);
+    let private = PrivateDir::find(&storage, &options.private, &options.instance)?;
+    check_presence(&*storage, &options, &directory, &private, creation)?;
+    create_directory(&*storage, &options.directory)?;
+    create_directory(&*storage, &directory)?;
+    let lock_path = directory.join(LOCK_FILE);
+    let lock = storage.lock(&lock_path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => OpenError::new(OpenErrorKind::Locked).at(&directory),
+        _ => OpenError::io(&lock_path)(error),
+    })?;
+    let mut opening = Opening { storage, options, directory, private, now: clock.now(), notices: Vec::new() };
+    let mark = opening.mark()?;
+    let logs = opening.logs()?;
+    let epoch = match logs.last() {
+        None if mark.is_some() || creation == Creation::Open => {
+            return Err(OpenError::new(OpenErrorKind::Missing).at(&opening.directory));
+        }
+        None => opening.create()?,
+        Some(_) if creation == Creation::Create => {
+            return Err(OpenError::new(OpenErrorKind::Exists).at(&opening.directory));
+        }
+        Some(newest) => opening.open(&logs, newest, mark)?,
+    };
+    let Opening { storage, options, directory, private, notices, .. } = opening;
+    Ok(OpenedInstance { storage, options, directory, private, lock, epoch, notices })
+}
+
+fn check_options(options: &mut DurableOptions) -> Result<(), OpenError> {
+    let origin = options.origin.as_deref();
+    if !is_instance_name(&options.instance) || origin.is_some_and(|origin| !is_origin_base(origin)) {
+        return Err(OpenError::new(OpenErrorKind::Name));
+    }
+    // names are looked up again later, when the process may have another working directory
+    for path in [&mut options.directory, &mut options.private] {
+        *path = std::path::absolute(&*path).map_err(OpenError::io(path))?;
+    }
+    let (directory, private) = (&options.directory, &options.private);
+    if directory.starts_with(private) || private.starts_with(directory) {
+        return Err(OpenError::new(OpenErrorKind::Nested).at(private));
+    }
+    Ok(())
+}
+
+/// What can be refused before anything is made: a log that must be there is not, or something else is in its place.
+fn check_presence(
+    storage: &dyn Storage,
+    options: &DurableOptions,
+    directory: &Path,
+    private: &PrivateDir,
+    creation: Creation,
+) -> Result<(), OpenError> {
+    let must_exist = creation == Creation::Open || private.high_water()?.is_some();
+    let missing = |path| Err(OpenError::new(OpenErrorKind::Missing).at(path));
+    if !has_base_directory(storage, &options.directory)? {
+        return if must_exist { missing(&options.directory) } else { Ok(()) };
+    }
+    check_set(storage, &options.directory)?;
+    if must_exist && !has_directory(storage, directory)? { missing(directory) } else { Ok(()) }
+}
+
+/// An instance that is locked, while it is being opened.
+struct Opening {
+    storage: Arc<dyn Storage>,
+    options: DurableOptions,
+    directory: PathBuf,
+    private: PrivateDir,
+    now: SystemTime,
+    notices: Vec<OpeningNotice>,
+}
+
+/// A log with its place, and what its `log.json` says.
+#[derive(Clone, Debug)]
+struct Log {
+    place: Place,
+    manifest: Manifest,
+}
+
+impl Opening {
+    /// The high-water mark, signed by the key of the log that it names.
+    fn mark(&self) -> Result<Option<Signed>, OpenError> {
+        let Some(note) = self.private.high_water()? else { return Ok(None) };
+        let path = self.private.high_water_path();
+        let unknown = || OpenError::new(OpenErrorKind::Mark).at(&path);
+        // the key has the name of the log, which only the mark itself tells: verified below
+        let unverified = UnverifiedNote::parse(&note).map_err(|error| unknown().caused_by(error))?;
+        let named = Checkpoint::parse(unverified.text()).map_err(|error| unknown().caused_by(error))?;
+        let keys = known_keys(&self.options, &self.private, &named.origin)?;
+        if keys.is_empty() && self.options.signer.is_none() {
+            return Err(OpenError::new(OpenErrorKind::Key).at(&self.private.signing_key_path()));
+        }
+        let checkpoint = VerifiedCheckpoint::verify(&note, &keys).map_err(|error| unknown().caused_by(error))?;
+        Ok(Some(Signed { checkpoint, path }))
+    }
+
+    /// The logs of the instance, in order, as their manifests say. The last one is left out where its making was
+    /// interrupted.
+    fn logs(&self) -> Result<Vec<Log>, OpenError> {
+        let numbers = instance_epochs(&*self.storage, &self.directory)?;
+        let mut logs: Vec<Log> = Vec::with_capacity(numbers.len());
+        for number in &numbers {
+            let directory = self.directory.join(epoch_name(*number));
+            let Some(manifest) = Manifest::read(&*self.storage, &directory)? else {
+                if Some(number) == numbers.last() && is_unfinished(&*self.storage, &directory)? {
+                    break;
+                }
+                return Err(OpenError::new(OpenErrorKind::NoManifest).at(&directory));
+            };
+            let previous = logs.last().map(|log| &log.manifest);
+            self.check_manifest(&manifest, *number, previous).map_err(|error| error.at(&Manifest::path(&directory)))?;
+            let origin = Arc::clone(&manifest.origin);
+            logs.push(Log { place: Place { storage: Arc::clone(&self.storage), directory, origin }, manifest });
+        }
+        Ok(logs)
+    }
+
+    /// Checks that a manifest is of this instance, stands in its place and follows the one before.
+    fn check_manifest(&self, found: &Manifest, number: u64, previous: Option<&Manifest>) -> Result<(), OpenError> {
+        let other = || OpenError::new(OpenErrorKind::OtherLog);
+        if found.number != number || found.instance != self.options.instance {
+            return Err(other());
+        }
+        if let Some(previous) = previous {
+            let named = found.previous.as_ref().ok_or_else(other)?;
+            if named.origin != previous.origin || named.vkey != previous.vkey {
+                return Err(other());
+            }
+        }
+        // a signer of the options names its log; all other origins are made here
+        let base = origin_base(&found.origin, &found.instance, number);
+        match (&self.options.signer, &self.options.origin, base) {
+            (None, Some(asked), Some(base)) if *asked != base => Err(other()),
+            (None, _, None) => Err(other()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the first log of the instance.
+    fn create(&mut self) -> Result<Epoch, OpenError> {
+        self.private.create()?;
+        let has_key = self.options.signer.is_some() || self.private.signer(UNCHECKED_NAME)?.is_some();
+        if !has_key {
+            self.private.make_signing_key()?;
+        }
+        self.private.hash_key()?;
+        let epoch = begin_epoch(&self.storage, &self.options, &self.private, 1, None, self.now)?;
+        let note = sign_tree(&epoch.origin, &epoch.frontier, &epoch.signers)?;
+        self.private.set_high_water(&note)?;
+        // a key that was there may have signed a log that is gone
+        if has_key {
+            warn_undetectable(&self.directory);
+        }
+        self.notices.push(epoch.opened_notice(!has_key));
+        Ok(epoch)
+    }
+
+    /// Opens the newest log, or begins the next one where it is closed.
+    fn open(&mut self, logs: &[Log], newest: &Log, mark: Option<Signed>) -> Result<Epoch, OpenError> {
+        let Log { place, manifest } = newest;
+        let has_mark = mark.is_some();
+        let current_mark = self.check_mark_is_of(logs, mark.as_ref())?;
+        let keys = known_keys(&self.options, &self.private, &manifest.origin)?;
+        let published = self.published(newest, &keys)?;
+        let signed: Vec<_> = published.iter().chain(current_mark.then_some(mark.as_ref()).flatten()).collect();
+        let recovered = place.recover(&keys, &signed)?;
+        self.check_previous(logs, newest, mark.filter(|_| !current_mark))?;
+        let (last_record_at, rolled) = recovered.last_entry.as_deref().and_then(last_record).unwrap_or((None, false));
+
+        // everything is checked; from here on something is written
+        place.remove_temporary_files()?;
+        self.private.create()?;
+        let (key, key_made) = self.private.hash_key()?;
+        let key_made = key_made.then(|| KeyedHash::new(&key).key_id().to_owned());
+        let mut epoch = if rolled {
+            let mut closed = self.resume(newest, &recovered)?;
+            finish(place, &mut closed.tiles, &recovered, &closed.signers)?;
+            let previous = PreviousLog { vkey: manifest.vkey.clone(), ..closed.as_previous() };
+            let number = manifest.number.saturating_add(1);
+            begin_epoch(&self.storage, &self.options, &self.private, number, Some(previous), self.now)?
+        } else {
+            self.resume(newest, &recovered)?
+        };
+        epoch.last_record_at = epoch.last_record_at.or(last_record_at);
+        self.tell(&epoch, &recovered, has_mark, key_made);
+        Ok(epoch)
+    }
+
+    /// Whether the mark is of the newest log; an error when it is of none.
+    fn check_mark_is_of(&self, logs: &[Log], mark: Option<&Signed>) -> Result<bool, OpenError> {
+        let Some(mark) = mark else { return Ok(false) };
+        let origin = mark.checkpoint.checkpoint().origin.as_str();
+        if let Some(place) = logs.iter().rposition(|log| *log.manifest.origin == *origin) {
+            return Ok(place.saturating_add(1) == logs.len());
+        }
+        // the newest log is gone, or this is a log of another set
+        let newest = logs.last().map(|log| &log.manifest);
+        let known = newest.and_then(|newest| origin_base(&newest.origin, &newest.instance, newest.number));
+        let marked = origin.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
+        let marked =
+            marked.filter(|number| known.is_some() && origin_base(origin, &self.options.instance, *number) == known);
+        match marked {
+            Some(number) => Err(OpenError::new(OpenErrorKind::Missing).at(&self.directory.join(epoch_name(number)))),
+            None => Err(OpenError::new(OpenErrorKind::OtherLog).at(&mark.path)),
+        }
+    }
+
+    /// The published checkpoint of `log`, after it is clear that its key is ours.
+    fn published(&self, log: &Log, keys: &[VerifierKey]) -> Result<Option<Signed>, OpenError> {
+        let published = log.place.published(keys);
+        let ours = keys.iter().any(|key| key.to_string() == log.manifest.vkey);
+        // a key that has replaced the one that `log.json` names has signed beside it
+        if ours || matches!(published, Ok(Some(_))) {
+            return published;
+        }
+        Err(OpenError::new(OpenErrorKind::Key).at(&self.private.signing_key_path()))
+    }
+
+    /// Checks the log before `newest` and, where a crash left it so, finishes it; and the mark, where it is of an older
+    /// log.
+    fn check_previous(&self, logs: &[Log], newest: &Log, mark: Option<Signed>) -> Result<(), OpenError> {
+        let mut next = newest;
+        for (distance, log) in logs.iter().rev().skip(1).enumerate() {
+            let marked = mark.as_ref().filter(|mark| mark.checkpoint.checkpoint().origin == *log.manifest.origin);
+            if distance > 0 && marked.is_none() {
+                next = log;
+                continue;
+            }
+            let Some(end) = &next.manifest.previous else { break };
+            self.check_closed(log, end, marked)?;
+            next = log;
+        }
+        Ok(())
+    }
+
+    /// Checks that the closed log `log` ends as its successor says, and continues the mark. What is not in its tiles yet
+    /// is written there.
+    fn check_closed(&self, log: &Log, end: &PreviousLog, mark: Option<&Signed>) -> Result<(), OpenError> {
+        let keys = known_keys(&self.options, &self.private, &log.manifest.origin)?;
+        let published = self.published(log, &keys)?;
+        let finished = published.as_ref().filter(|signed| signed.size() == end.size);
+        if let Some(signed) = finished {
+            if signed.root() != end.root {
+                return Err(OpenError::new(OpenErrorKind::Forked).at(&signed.path));
+            }
+        } else {
+            let signed: Vec<_> = published.iter().chain(mark).collect();
+            let recovered = log.place.recover(&keys, &signed)?;
+            let size = recovered.frontier.size();
+            if size < end.size {
+                let kind = OpenErrorKind::RolledBack { size, signed: end.size };
+                return Err(OpenError::new(kind).at(&log.place.directory));
+            }
+            if size > end.size || recovered.frontier.root() != end.root {
+                return Err(OpenError::new(OpenErrorKind::Forked).at(&log.place.directory));
+            }
+            log.place.remove_temporary_files()?;
+            let tiles = TileWriter::open(Arc::clone(&self.storage), &log.place.directory, recovered.start.size());
+            let signers = signers(&self.options, &self.private, &log.manifest.origin)?;
+            finish(&log.place, &mut tiles.map_err(tile_error)?, &recovered, &signers)?;
+        }
+        if let Some(mark) = mark {
+            let mut tiles = TileReader::new(Arc::clone(&self.storage), &log.place.directory, end.size);
+            log.place.check_consistency(&mut tiles, (end.size, end.root), end.size, mark)?;
+        }
+        remove_wal(&log.place)
+    }
+
+    /// Goes on with `log`, which is not closed.
+    fn resume(&self, log: &Log, recovered: &Recovered) -> Result<Epoch, OpenError> {
+        let Log { place, manifest } = log;
+        let signers = signers(&self.options, &self.private, &manifest.origin)?;
+        let tiles = TileWriter::open(Arc::clone(&self.storage), &place.directory, recovered.start.size());
+        let tiles = tiles.map_err(tile_error)?;
+        let wal = WalWriter::resume(
+            Arc::clone(&self.storage),
+            &place.wal_directory(),
+            &place.origin,
+            &recovered.start,
+            &recovered.tail,
+            self.options.wal,
+        );
+        let wal = wal.map_err(|error| place.wal_error(error))?;
+        let unsealed = place.wal_reader()?;
+        if unsealed.start() != tiles.frontier() {
+            return Err(OpenError::new(OpenErrorKind::DamagedTiles).at(&place.directory));
+        }
+        Ok(Epoch {
+            number: manifest.number,
+            directory: place.directory.clone(),
+            origin: Arc::clone(&place.origin),
+            signers,
+            created: manifest.created,
+            previous: manifest.previous.clone(),
+            frontier: recovered.frontier.clone(),
+            last_leaf: recovered.last_leaf,
+            wal,
+            unsealed,
+            bytes: tiles.bytes().saturating_add(recovered.wal_bytes),
+            tiles,
+            last_record_at: None,
+        })
+    }
+
+    /// Collects what the log has to tell about this opening.
+    fn tell(&mut self, epoch: &Epoch, recovered: &Recovered, has_mark: bool, key_made: Option<String>) {
+        if epoch.frontier.size() == 0 {
+            self.notices.push(epoch.opened_notice(has_mark));
+        } else if !has_mark {
+            let members = vec![("rollback_detectable", "no".to_owned())];
+            self.notices.push(OpeningNotice { name: "high_water_missing", members });
+        }
+        if !has_mark {
+            warn_undetectable(&self.directory);
+        }
+        if recovered.torn > 0 {
+            tracing::warn!(bytes = recovered.torn, "the evidence log had an unfinished end, which was cut off");
+            let members = vec![("bytes", recovered.torn.to_string())];
+            self.notices.push(OpeningNotice { name: "torn_tail", members });
+        }
+        if recovered.unsigned > 0 {
+            let (size, count) = (recovered.frontier.size(), recovered.unsigned);
+            tracing::warn!(count, "the evidence log had entries that were not signed yet, which were kept");
+            let members = vec![("first", size.saturating_sub(count).to_string()), ("count", count.to_string())];
+            self.notices.push(OpeningNotice { name: "unsigned_tail", members });
+        }
+        if let Some(key_id) = key_made {
+            tracing::warn!(%key_id, "the evidence log had no hash key; a new one was made");
+            self.notices.push(OpeningNotice { name: "params_key_created", members: vec![("key_id", key_id)] });
+        }
+    }
+}
+
+/// A name for reading a key to see that there is one.
+const UNCHECKED_NAME: &str = "rmcp-guard.invalid";
+
+fn warn_undetectable(directory: &Path) {
+    tracing::warn!(
+        directory = %directory.display(),
+        "the evidence log has no high-water mark: whether it was rolled back before cannot be told"
+    );
+}
+
+/// The first part of `origin`, when that is one of log number `number` of `instance`.
+fn origin_base<'o>(origin: &'o str, instance: &str, number: u64) -> Option<&'o str> {
+    let base = origin.strip_suffix(&format!("/{instance}/{number}"))?;
+    is_origin_base(base).then_some(base)
+}
+
+/// The origin of log number `number` of the instance, after `previous`.
+fn origin_of(options: &DurableOptions, number: u64, previous: Option<&str>) -> Result<Arc<str>, OpenError> {
+    if let Some(signer) = &options.signer {
+        return Ok(signer.verifier_key().name().into());
+    }
+    let base = match (previous, &options.origin) {
+        (Some(previous), _) => {
+            let base = origin_base(previous, &options.instance, number.saturating_sub(1));
+            base.ok_or_else(|| OpenError::new(OpenErrorKind::OtherLog))?.to_owned()
+        }
+        (None, Some(base)) => base.clone(),
+        (None, None) => {
+            let mut random = [0; RANDOM_ORIGIN_BYTES];
+            getrandom::fill(&mut random).map_err(|_| OpenError::new(OpenErrorKind::Randomness))?;
+            let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("rmcp-guard.invalid/{hex}")
+        }
+    };
+    Ok(format!("{base}/{}/{number}", options.instance).into())
+}
+
+/// The checkpoint of the tree, signed.
+fn sign_tree(origin: &str, tree: &Frontier, by: &[Arc<dyn NoteSigner>]) -> Result<Vec<u8>, OpenError> {
+    let text = Checkpoint::new(origin.to_owned(), tree.size(), tree.root()).to_text();
+    let signers: Vec<&dyn NoteSigner> = by.iter().map(|signer| &**signer).collect();
+    sign_note(&text, &signers).map_err(|error| OpenError::new(OpenErrorKind::Key).caused_by(error))
 }
 
 /// Origin and key of the log that will follow `epoch`, which its last entry `log_rolled` names.
@@ -57,12 +452,16 @@ pub(crate) fn successor(
     private: &PrivateDir,
     epoch: &Epoch,
 ) -> Result<VerifierKey, OpenError> {
-    let _ = (options, private, epoch);
-    todo!()
+    let origin = origin_of(options, epoch.number.saturating_add(1), Some(&epoch.origin))?;
+    let signers = signers(options, private, &origin)?;
+    let first = signers.first().map(|signer| signer.verifier_key().clone());
+    first.ok_or_else(|| OpenError::new(OpenErrorKind::Key))
 }
 
 /// Begins the log with the number `number`, empty, in its own directory with its own origin, behind the closed log
 /// `previous`. What an earlier, interrupted call left there is replaced.
+///
+/// `log.json` comes last: without it, a directory that holds nothing else but an empty write-ahead log is no log.
 pub(crate) fn begin_epoch(
     storage: &Arc<dyn Storage>,
     options: &DurableOptions,
@@ -71,6 +470,119 @@ pub(crate) fn begin_epoch(
     previous: Option<PreviousLog>,
     now: SystemTime,
 ) -> Result<Epoch, OpenError> {
-    let _ = (storage, options, private, number, previous, now);
-    todo!()
+    let instance = options.directory.join(&options.instance);
+    let directory = instance.join(epoch_name(number));
+    if options.signer.is_some() && previous.is_some() {
+        return Err(OpenError::new(OpenErrorKind::Exists).at(&instance));
+    }
+    let origin = origin_of(options, number, previous.as_ref().map(|previous| &*previous.origin))?;
+    let signers = signers(options, private, &origin)?;
+    let vkey = signers.first().map(|signer| signer.verifier_key().to_string()).unwrap_or_default();
+
+    let place = Place { storage: Arc::clone(storage), directory: directory.clone(), origin: Arc::clone(&origin) };
+    if has_directory(&**storage, &directory)? {
+        if !is_unfinished(&**storage, &directory)? {
+            return Err(OpenError::new(OpenErrorKind::Exists).at(&directory));
+        }
+        remove_temporary_files(&**storage, &directory)?;
+        remove_wal(&place)?;
+    }
+    let state = directory.join(STATE_DIRECTORY);
+    let wal_directory = place.wal_directory();
+    for path in [&directory, &state, &wal_directory] {
+        create_directory(&**storage, path)?;
+    }
+    let start = Frontier::new();
+    let wal = WalWriter::create(Arc::clone(storage), &wal_directory, &origin, &start, options.wal);
+    let wal = wal.map_err(|error| place.wal_error(error))?;
+    let manifest = Manifest {
+        created: now,
+        number,
+        instance: options.instance.clone(),
+        origin: Arc::clone(&origin),
+        previous: previous.clone(),
+        vkey,
+    };
+    manifest.write(&**storage, &directory)?;
+    let unsealed = place.wal_reader()?;
+    let tiles = TileWriter::open(Arc::clone(storage), &directory, 0).map_err(tile_error)?;
+    Ok(Epoch {
+        number,
+        directory,
+        origin,
+        signers,
+        created: now,
+        previous,
+        frontier: start,
+        last_leaf: NO_PREVIOUS,
+        wal,
+        unsealed,
+        tiles,
+        bytes: 0,
+        last_record_at: None,
+    })
+}
+
+/// Whether `directory`, which has no `log.json`, is what an interrupted [`begin_epoch`] leaves: nothing in it but a
+/// write-ahead log without an entry.
+fn is_unfinished(storage: &dyn Storage, directory: &Path) -> Result<bool, OpenError> {
+    let draft = format!("{MANIFEST_FILE}{TEMPORARY_SUFFIX}");
+    if names(storage, directory)?.iter().any(|name| *name != draft && name != STATE_DIRECTORY) {
+        return Ok(false);
+    }
+    let wal = directory.join(WAL_DIRECTORY);
+    if !has_directory(storage, &directory.join(STATE_DIRECTORY))? || !has_directory(storage, &wal)? {
+        return Ok(true);
+    }
+    for name in names(storage, &wal)? {
+        let path = wal.join(name);
+        file_state(storage, &path)?;
+        let mut first = [0; 64];
+        let read = storage.open_read(&path).and_then(|file| file.read_at(FIRST_FRAME, &mut first));
+        read.map_err(OpenError::io(&path))?;
+        if first.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes a write-ahead log that is no longer needed, as far as it is there.
+fn remove_wal(place: &Place) -> Result<(), OpenError> {
+    let storage = &*place.storage;
+    let (state, wal) = (place.directory.join(STATE_DIRECTORY), place.wal_directory());
+    if !has_directory(storage, &state)? {
+        return Ok(());
+    }
+    if has_directory(storage, &wal)? {
+        for name in names(storage, &wal)? {
+            let path = wal.join(name);
+            storage.remove_file(&path).map_err(OpenError::io(&path))?;
+        }
+        storage.remove_dir(&wal).map_err(OpenError::io(&wal))?;
+    }
+    let removed = storage.remove_dir(&state).and_then(|()| storage.sync_dir(&place.directory));
+    removed.map_err(OpenError::io(&state))
+}
+
+/// Writes what a closed log has in its write-ahead log only to its tiles, and publishes its last checkpoint. The
+/// write-ahead log is durable.
+fn finish(
+    place: &Place,
+    tiles: &mut TileWriter,
+    recovered: &Recovered,
+    by: &[Arc<dyn NoteSigner>],
+) -> Result<(), OpenError> {
+    for frame in &recovered.tail {
+        if let (FrameKind::Entry, Some(leaf)) = (frame.kind, frame.leaf) {
+            tiles.push(&frame.body, leaf).map_err(tile_error)?;
+        }
+    }
+    tiles.sync().map_err(tile_error)?;
+    if *tiles.frontier() != recovered.frontier {
+        return Err(OpenError::new(OpenErrorKind::DamagedTiles).at(&place.directory));
+    }
+    let note = sign_tree(&place.origin, &recovered.frontier, by)?;
+    let path = place.directory.join(CHECKPOINT_FILE);
+    replace_file(&*place.storage, &path, &note, true).map_err(OpenError::io(&path))
 }

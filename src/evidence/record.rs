@@ -282,6 +282,9 @@ impl OutcomeRecord {
         members.id("rmcp_guard.decision_id", self.decision_id);
         members.count("rmcp_guard.duration_us", u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX));
         members.text("rmcp_guard.kind", "outcome");
+        if !self.notes.is_empty() {
+            members.words("rmcp_guard.notes", &self.notes);
+        }
         members.text("rmcp_guard.outcome", self.outcome);
         members.optional("rmcp_guard.result_hash", self.result_hash.as_deref());
         members.time("timestamp", self.at);
@@ -493,9 +496,10 @@ mod tests {
         ) {
             let id = EvidenceId::generate(UNIX_EPOCH);
             let [a, b, c, d, e] = <[String; 5]>::try_from(texts).unwrap();
-            assert_canonical(&Record::Outcome(OutcomeRecord::new(
-                id, id, UNIX_EPOCH, a.clone(), "ok", Duration::from_micros(count), hashed.then_some(b.clone()),
-            )));
+            let hash = hashed.then_some(b.clone());
+            let mut outcome = OutcomeRecord::new(id, id, UNIX_EPOCH, a.clone(), "ok", Duration::from_micros(count), hash);
+            outcome.notes = if hashed { Vec::new() } else { vec!["result_too_large"] };
+            assert_canonical(&Record::Outcome(outcome));
             assert_canonical(&Record::PolicyLoaded(PolicyLoadedRecord::new(id, UNIX_EPOCH, a, b, "interop")));
             // names out of order, one of them twice
             let members = vec![("zone", c), ("address", d), ("zone", e)];

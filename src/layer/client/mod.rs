@@ -17,6 +17,10 @@
 //! from its requests, so that a program that passes requests on does not pass on its callers' credentials. What a server
 //! discloses there is removed from the answer to the handshake, which rmcp logs; [`VerifiedClient::server`] has it.
 //!
+//! **Receipts.** An answer may say where its call stands in the server's evidence: [`receipt_of`] reads that, and a
+//! [`ReceiptBook`] keeps it. The key that checks a log comes from this client's configuration, as an auditor's does. A
+//! server is never asked for it: its key would vouch for any log that it makes up.
+//!
 //! ```no_run
 //! use rmcp::model::CallToolRequestParams;
 //! use rmcp_guard::identity::trust_level::TrustLevel;
@@ -58,6 +62,7 @@ mod denial;
 mod error;
 mod gate;
 mod http;
+mod receipt;
 mod sse;
 mod transport;
 
@@ -73,6 +78,7 @@ pub use builder::{CallerBadge, DEFAULT_HANDSHAKE_TIMEOUT, Lifecycle, VerifiedCli
 pub use command::PASSED_ENVIRONMENT;
 pub use denial::{MAX_DENIAL_CHARS, ReportedDenial, denial_of, denial_of_error};
 pub use error::{ClientConfigError, ClientConfigErrorKind, ConnectError, HandshakeError, VerificationFailure};
+pub use receipt::{ReceiptBook, receipt_of, receipt_of_error};
 
 #[cfg(doc)]
 use crate::identity::server::BadgeSource;

@@ -7,19 +7,49 @@ use std::process::ExitCode;
 use anstyle::AnsiColor;
 use rmcp_guard::evidence::escape_for_display;
 
-/// Why a command ended without doing what it was asked. Its number is the exit code, which `--help` explains.
+/// Why a command ended without doing what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The answer is no, or the work failed in a way of its own.
-    Failed = 1,
+    Failed,
     /// The arguments cannot be. clap ends with the same number.
-    Usage = 2,
+    Usage,
     /// Another machine could not be reached, or gave no usable answer.
-    Network = 3,
+    Network,
     /// A file or a configuration cannot be used.
-    Input = 4,
-    /// The other side understood and refused.
-    Refused = 5,
+    Input,
+    /// The other side understood and refused, or what was asked for is not there.
+    Refused,
+    /// Evidence was altered, or is not signed by a trusted key.
+    Tampered,
+    /// Nothing of the evidence was found altered, but something is missing.
+    Incomplete,
+}
+
+/// Exit codes, which `--help` explains.
+///
+/// Whoever verifies logs by a script must be able to tell three answers apart, so `evidence` has numbers of its own: there 1
+/// always means tampered, and whatever merely went wrong means something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// Those of every other command.
+    General,
+    /// Those of `evidence`.
+    Evidence,
+}
+
+impl Codes {
+    /// The number that `exit` has.
+    pub(crate) const fn number(self, exit: Exit) -> u8 {
+        match (self, exit) {
+            (Self::General, Exit::Failed | Exit::Tampered) | (Self::Evidence, Exit::Tampered) => 1,
+            (Self::General, Exit::Usage | Exit::Incomplete) | (Self::Evidence, Exit::Incomplete) => 2,
+            (Self::General, Exit::Network) | (Self::Evidence, Exit::Usage) => 3,
+            (Self::General, Exit::Input) | (Self::Evidence, Exit::Input | Exit::Failed) => 4,
+            (Self::General | Self::Evidence, Exit::Refused) => 5,
+            (Self::Evidence, Exit::Network) => 6,
+        }
+    }
 }
 
 /// Why a command failed, in lines for standard error.
@@ -52,6 +82,16 @@ impl Failure {
         self
     }
 
+    /// What the exit code says.
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Its lines as one, for a place where it is no failure.
+    pub(crate) fn text(&self) -> String {
+        self.lines.join("; ")
+    }
+
     /// With another line.
     #[must_use]
     pub(crate) fn and(mut self, line: impl Into<String>) -> Self {
@@ -69,14 +109,14 @@ impl Failure {
     }
 
     /// Tells it on standard error, and the exit code to the caller.
-    pub(crate) fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self, codes: Codes) -> ExitCode {
         let mut err = anstream::stderr().lock();
         let red = AnsiColor::Red.on_default();
         for line in &self.lines {
             // Without a standard error there is nobody left to tell.
             let _ = writeln!(err, "{red}rmcp-guard:{red:#} {}", escape_for_display(line));
         }
-        ExitCode::from(self.exit as u8)
+        ExitCode::from(codes.number(self.exit))
     }
 }
 

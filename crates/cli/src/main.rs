@@ -1,10 +1,11 @@
-//! `rmcp-guard`: keys, badges, trust, servers and policies on the command line, and a CA of your own.
+//! `rmcp-guard`: keys, badges, trust, servers, policies and evidence on the command line, and a CA of your own.
 //!
 //! Secrets are read from files, standard input or the environment, and written to files that only their owner can
 //! read; none is ever an argument.
 
 mod ca;
 mod commands;
+mod evidence_index;
 mod exit;
 mod files;
 mod network;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use exit::Failure;
+use exit::{Codes, Exit};
 use output::Output;
 
 const AFTER_HELP: &str = "EXAMPLES:
@@ -29,7 +31,8 @@ EXIT CODES:
   2  usage: arguments that cannot be, or contradict each other
   3  another machine could not be reached, or gave no usable answer
   4  a file or a configuration cannot be used
-  5  the other side refused: unknown key, not allowed, not found";
+  5  the other side refused: unknown key, not allowed, not found
+`evidence` has its own, which its help explains.";
 
 /// Keys, badges, trust, server verification and policy checks for MCP servers that rmcp-guard protects.
 ///
@@ -68,6 +71,9 @@ enum Command {
     /// Check configuration files.
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    /// Read, verify, prove, export and prune evidence logs.
+    #[command(subcommand)]
+    Evidence(commands::evidence::EvidenceCommand),
     /// A CA and registry of your own.
     #[command(subcommand)]
     Ca(ca::CaCommand),
@@ -75,11 +81,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { json, command } = Cli::parse();
+    let Cli { json, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let codes = if matches!(command, Command::Evidence(_)) { Codes::Evidence } else { Codes::General };
     match run(command, Output::new(json)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(codes),
     }
+}
+
+/// Shows help, the version, or what is wrong with the arguments.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Without an output there is nobody left to tell.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // The command is the first argument that is no option: none of the options before it takes a value.
+    let command = std::env::args_os().skip(1).find(|argument| !argument.to_string_lossy().starts_with('-'));
+    let codes = if command.is_some_and(|command| command == "evidence") { Codes::Evidence } else { Codes::General };
+    ExitCode::from(codes.number(Exit::Usage))
 }
 
 fn run(command: Command, output: Output) -> Result<(), Failure> {
@@ -92,6 +115,7 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Policy(command) => command.run(output),
         Command::Server(command) => command.run(output),
         Command::Config(command) => command.run(output),
+        Command::Evidence(command) => command.run(output),
         Command::Ca(command) => ca::run(command, output),
         Command::Completions(arguments) => arguments.run(&mut Cli::command()),
     }

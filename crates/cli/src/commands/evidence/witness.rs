@@ -1,0 +1,121 @@
+//! `evidence witness`: what others have signed about a log.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use rmcp_guard::clock::UnixSeconds;
+use rmcp_guard::evidence::checkpoint::Checkpoint;
+use rmcp_guard::evidence::note::{MAX_NOTE_BYTES, UnverifiedNote, VerifierKey};
+use serde_json::{Value, json};
+
+use crate::evidence_index::{Log, Set};
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::output::{Output, Text, time};
+
+/// The newest checkpoint with signatures of witnesses, beside the checkpoint of a log.
+const WITNESSED_FILE: &str = "checkpoint.witnessed";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WitnessCommand {
+    Show(Show),
+}
+
+impl WitnessCommand {
+    pub(super) fn run(&self, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Show(arguments) => arguments.run(output),
+        }
+    }
+}
+
+/// Show who has cosigned the newest witnessed checkpoint of each log. A signature counts only with --witness.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLE:\n  rmcp-guard evidence witness show evidence --witness 'w.example+5e6c1e8c+B..'")]
+pub(crate) struct Show {
+    /// The directory of the logs.
+    dir: PathBuf,
+    /// Check the cosignature of this witness; may be repeated.
+    #[arg(long, value_name = "VKEY")]
+    witness: Vec<VerifierKey>,
+}
+
+impl Show {
+    fn run(&self, output: Output) -> Result<(), Failure> {
+        let set = Set::open(&self.dir)?;
+        let mut text = Text::default();
+        let mut logs = Vec::new();
+        for log in set.logs() {
+            let (json, shown) = self.show(log, text)?;
+            logs.push(json);
+            text = shown;
+        }
+        output.result(&json!({ "logs": logs }), &text)
+    }
+
+    fn show(&self, log: &Log, text: Text) -> Result<(Value, Text), Failure> {
+        let text = text.field("log", log.name());
+        let Some(bytes) = witnessed(log.directory())? else {
+            return Ok((json!({ "log": log.name(), "witnessed": null }), text.line("  no witness has signed")));
+        };
+        let file = log.directory().join(WITNESSED_FILE);
+        let malformed = |error| files::about(&file, &error).with_exit(Exit::Tampered);
+        let note = UnverifiedNote::parse(&bytes).map_err(malformed)?;
+        let checkpoint = Checkpoint::parse(note.text()).map_err(malformed)?;
+        let behind = log.published()?.saturating_sub(checkpoint.size);
+        let mut text = text
+            .field("origin", &checkpoint.origin)
+            .field("size", format_args!("{} ({behind} entries behind the published one)", checkpoint.size))
+            .field("root", checkpoint.root);
+        let mut signatures = Vec::new();
+        for signature in note.signatures().iter().filter(|signature| signature.name() != checkpoint.origin) {
+            let id = format!("{:08x}", signature.key_id());
+            let key =
+                self.witness.iter().find(|key| key.name() == signature.name() && key.key_id() == signature.key_id());
+            let signed_at = key.and_then(|key| note.cosigned_at(key));
+            let state = match (key, signed_at) {
+                (None, _) => "not checked".to_owned(),
+                (Some(_), Some(at)) => format!("valid, signed {}", seconds(at)),
+                (Some(_), None) => "does not verify".to_owned(),
+            };
+            text = text.line(format_args!("  {}+{id}  {state}", signature.name()));
+            signatures.push(json!({
+                "name": signature.name(),
+                "key_id": id,
+                "valid": key.map(|_| signed_at.is_some()),
+                "signed_at": signed_at.map(seconds),
+            }));
+        }
+        if signatures.is_empty() {
+            text = text.line("  no witness has signed");
+        }
+        let json = json!({
+            "log": log.name(),
+            "witnessed": {
+                "origin": checkpoint.origin,
+                "size": checkpoint.size,
+                "root": checkpoint.root.to_string(),
+                "behind": behind,
+                "signatures": signatures,
+            },
+        });
+        Ok((json, text))
+    }
+}
+
+fn seconds(at: u64) -> String {
+    i64::try_from(at).map_or_else(|_| at.to_string(), |at| time(UnixSeconds::new(at)))
+}
+
+fn witnessed(directory: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let file = directory.join(WITNESSED_FILE);
+    let most = u64::try_from(MAX_NOTE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    match File::open(&file).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(files::about(&file, &error)),
+    }
+}

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::enforce::config::evidence::EvidencePlan;
 use crate::enforce::config::network::Network;
 use crate::enforce::config::{ConfigError, ConfigProblem, GuardConfig};
-use crate::evidence::{EvidenceLog, EvidenceMode};
+use crate::evidence::EvidenceLog;
 use crate::identity::badge::{Profile, Revocations};
 use crate::identity::did::Did;
 use crate::identity::resolve::DidDocumentSource;
@@ -89,12 +90,7 @@ pub(super) enum MaxLifetime {
 #[derive(Debug)]
 pub(super) enum EvidenceChoice {
     Open(EvidenceLog),
-    /// to be opened when nothing else is wrong, so that a mistake elsewhere leaves no directory behind
-    Directory {
-        directory: std::path::PathBuf,
-        mode: EvidenceMode,
-        wait_limit: Option<Duration>,
-    },
+    Directory(EvidencePlan),
 }
 
 impl Default for GuardConfigBuilder {

@@ -323,7 +323,7 @@ fn check_evidence(draft: &mut GuardConfigBuilder, policy: Option<&Policy>) {
             return;
         }
         Some(EvidenceChoice::Open(log)) => log.mode(),
-        Some(EvidenceChoice::Directory { mode, .. }) => *mode,
+        Some(EvidenceChoice::Directory(plan)) => plan.mode,
     };
     if mode == EvidenceMode::BestEffort && draft.profile != Profile::Dev {
         draft.problem("evidence.mode", "best-effort evidence can be lost and is for development; write `bounded` or `strict`, or choose `dangerous_dev_profile` in code");
@@ -343,13 +343,9 @@ fn check_evidence(draft: &mut GuardConfigBuilder, policy: Option<&Policy>) {
 fn open_evidence(draft: &mut GuardConfigBuilder) -> Option<EvidenceLog> {
     match draft.evidence.take()? {
         EvidenceChoice::Open(log) => Some(log),
-        EvidenceChoice::Directory { directory, mode, wait_limit } => {
-            let mut options = EvidenceLog::options().mode(mode);
-            if let Some(limit) = wait_limit {
-                options = options.wait_limit(limit);
-            }
-            let log = options.create_or_open(&directory);
-            log.map_err(|error| draft.problem("evidence.dir", format!("`{}`: {error}", directory.display()))).ok()
+        EvidenceChoice::Directory(plan) => {
+            let directory = plan.directory.display().to_string();
+            plan.open().map_err(|error| draft.problem("evidence.dir", format!("`{directory}`: {error}"))).ok()
         }
     }
 }

@@ -4,13 +4,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use toml::{Table, Value};
 
 use crate::enforce::config::GuardConfigBuilder;
-use crate::enforce::config::builder::{DocumentChoice, EvidenceChoice, RevocationChoice};
-use crate::evidence::EvidenceMode;
+use crate::enforce::config::builder::{DocumentChoice, RevocationChoice};
 use crate::identity::badge::{Profile, Revocations};
 use crate::identity::did::Did;
 use crate::identity::resolve::StaticDidDocuments;
@@ -20,9 +18,6 @@ use crate::policy::{ConfigProblem, GuardedMethod, MAX_ADDITIONAL_ISSUERS, Method
 
 /// The largest configuration file in bytes: room for [`MAX_RULES`](crate::policy::MAX_RULES) rules of ordinary length.
 pub const MAX_CONFIG_BYTES: u64 = 2 * 1024 * 1024;
-
-/// The longest time that a file can let a call wait for its evidence: by then its caller has gone.
-const MAX_EVIDENCE_WAIT: Duration = Duration::from_secs(60);
 
 const TOO_LONG: &str = "is longer than 2 MiB";
 
@@ -111,7 +106,7 @@ pub(super) fn merge(mut builder: GuardConfigBuilder, text: &str, base: &Path) ->
 
 pub(super) struct Reader<'a> {
     pub(super) builder: GuardConfigBuilder,
-    base: &'a Path,
+    pub(super) base: &'a Path,
 }
 
 /// A table whose members are taken out one by one; what is left over at the end is unknown.
@@ -150,7 +145,12 @@ impl IssuerLimits {
 }
 
 impl Section {
-    fn key_of(&self, name: &str) -> String {
+    /// Takes a member out, which makes it a known one.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name)
+    }
+
+    pub(super) fn key_of(&self, name: &str) -> String {
         if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }
     }
 }
@@ -423,37 +423,6 @@ impl Reader<'_> {
         }
     }
 
-    fn evidence(&mut self, root: &mut Section) {
-        let Some(mut section) = self.section(root, "evidence") else { return };
-        let directory = self.required_text(&mut section, "dir", "write the directory that holds the records");
-        let mode = match self.text(&mut section, "mode").as_deref() {
-            None | Some("bounded") => EvidenceMode::Bounded,
-            Some("strict") => EvidenceMode::Strict,
-            // whether it may be is for the whole configuration to say
-            Some("best-effort") => EvidenceMode::BestEffort,
-            Some(_) => {
-                self.builder.problem("evidence.mode", "write `bounded` or `strict`");
-                EvidenceMode::Strict
-            }
-        };
-        let wait_limit = self.wait_limit(&mut section);
-        self.unknown(&section);
-        if let Some(directory) = directory {
-            let directory = self.base.join(directory);
-            self.builder.evidence = Some(EvidenceChoice::Directory { directory, mode, wait_limit });
-        }
-    }
-
-    fn wait_limit(&mut self, section: &mut Section) -> Option<Duration> {
-        let value = section.members.remove("wait_limit_ms")?;
-        let limit = value.as_integer().and_then(|number| u64::try_from(number).ok()).map(Duration::from_millis);
-        let limit = limit.filter(|limit| (Duration::from_millis(1)..=MAX_EVIDENCE_WAIT).contains(limit));
-        if limit.is_none() {
-            self.builder.problem(section.key_of("wait_limit_ms"), "write 1 to 60000 milliseconds, without quotes");
-        }
-        limit
-    }
-
     pub(super) fn unknown(&mut self, section: &Section) {
         for name in section.members.keys() {
             let key = section.key_of(name);
@@ -466,14 +435,14 @@ impl Reader<'_> {
         value.as_str().map(str::to_owned).or_else(|| self.wrong(section, name, "a text in quotes", &value))
     }
 
-    fn required_text(&mut self, section: &mut Section, name: &str, advice: &str) -> Option<String> {
+    pub(super) fn required_text(&mut self, section: &mut Section, name: &str, advice: &str) -> Option<String> {
         if !section.members.contains_key(name) {
             self.builder.problem(section.key_of(name), format!("is missing; {advice}"));
         }
         self.text(section, name)
     }
 
-    fn flag(&mut self, section: &mut Section, name: &str) -> Option<bool> {
+    pub(super) fn flag(&mut self, section: &mut Section, name: &str) -> Option<bool> {
         let value = section.members.remove(name)?;
         value.as_bool().or_else(|| self.wrong(section, name, "`true` or `false`", &value))
     }
@@ -529,7 +498,7 @@ impl Reader<'_> {
         dids
     }
 
-    fn section(&mut self, section: &mut Section, name: &str) -> Option<Section> {
+    pub(super) fn section(&mut self, section: &mut Section, name: &str) -> Option<Section> {
         let value = section.members.remove(name)?;
         let key = section.key_of(name);
         self.as_section(key, value)

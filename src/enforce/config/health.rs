@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::clock::UnixSeconds;
 use crate::enforce::config::GuardConfig;
+use crate::evidence::EvidenceHealth;
 use crate::identity::badge::Revocations;
 use crate::identity::health::SourceHealth;
 use crate::identity::trust_store::Issuer;
@@ -46,7 +47,7 @@ pub struct SourceReport {
     pub health: SourceHealth,
 }
 
-/// How the sources are doing that a guard asks over the network. It names issuers and no secret.
+/// How a guard is doing: its evidence, and the sources that it asks over the network. It names issuers and no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuardHealth {
@@ -54,18 +55,20 @@ pub struct GuardHealth {
     pub at: UnixSeconds,
     /// One for each source and issuer; none for a guard whose keys and lists are files.
     pub sources: Vec<SourceReport>,
+    /// The log that every decision goes to. Once it has failed every call is denied, or in best-effort mode unrecorded.
+    pub evidence: EvidenceHealth,
 }
 
 impl GuardHealth {
-    /// Whether every source has answers that count now. `false` before anything was asked: a guard that answers requests
-    /// from its first moment on is [warmed up](GuardConfig::warm_up) before.
+    /// Whether evidence can be kept and every source has answers that count now. `false` before anything was asked: a guard
+    /// that answers requests from its first moment on is [warmed up](GuardConfig::warm_up) before.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.sources.iter().all(|source| source.health.is_good_at(self.at))
+        !self.evidence.failed && self.sources.iter().all(|source| source.health.is_good_at(self.at))
     }
 
-    /// The same as JSON, for a health endpoint: `good`, `at`, and `sources` with the members of [`SourceHealth`]. Times are
-    /// Unix seconds.
+    /// The same as JSON, for a health endpoint of the operator's: `good`, `at`, `evidence` with the members of
+    /// [`EvidenceHealth`], and `sources` with those of [`SourceHealth`]. Times are Unix seconds.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let time = |time: Option<UnixSeconds>| time.map(UnixSeconds::as_i64);
@@ -81,7 +84,17 @@ impl GuardHealth {
                 "next_attempt": time(health.next_attempt),
             })
         });
-        json!({ "good": self.is_good(), "at": self.at.as_i64(), "sources": sources.collect::<Vec<_>>() })
+        json!({
+            "good": self.is_good(),
+            "at": self.at.as_i64(),
+            "evidence": {
+                "failed": self.evidence.failed,
+                "records": self.evidence.records,
+                "queued": self.evidence.queued,
+                "dropped": self.evidence.dropped,
+            },
+            "sources": sources.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -177,7 +190,7 @@ impl GuardConfig {
         if missing.is_empty() { Ok(()) } else { Err(WarmUpError { missing }) }
     }
 
-    /// How the sources are doing that are asked over the network. Asks nobody, and waits for nothing.
+    /// How the evidence log is doing, and the sources that are asked over the network. Asks nobody, and waits for nothing.
     #[must_use]
     pub fn health(&self) -> GuardHealth {
         let mut sources = Vec::new();
@@ -192,7 +205,7 @@ impl GuardConfig {
                 health,
             }));
         }
-        GuardHealth { at: self.inner.clock.now_unix(), sources }
+        GuardHealth { at: self.inner.clock.now_unix(), sources, evidence: self.inner.evidence.health() }
     }
 }
 

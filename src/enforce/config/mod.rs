@@ -3,6 +3,7 @@
 mod builder;
 mod check;
 mod env;
+mod evidence;
 mod file;
 mod health;
 #[cfg(feature = "registry")]

@@ -523,6 +523,27 @@ fn every_mistake_in_the_file_form_is_named_by_its_key() {
         ("[evidence]\ndir = \"a\"\nwait_limit_ms = 0", vec!["evidence.wait_limit_ms"]),
         ("[evidence]\ndir = \"a\"\nwait_limit_ms = 60001", vec!["evidence.wait_limit_ms"]),
         ("[evidence]\ndir = \"a\"\nwait_limit_ms = \"50\"", vec!["evidence.wait_limit_ms"]),
+        ("[evidence]\ndir = \"a\"\nreceipts = \"yes\"", vec!["evidence.receipts"]),
+        ("[evidence]\ndir = \"a\"\norigin = \"\"", vec!["evidence.origin"]),
+        ("[evidence]\ndir = \"a\"\norigin = \"https://log.example\"", vec!["evidence.origin"]),
+        ("[evidence]\ndir = \"a\"\norigin = \"log.example/\"", vec!["evidence.origin"]),
+        ("[evidence]\ndir = \"a\"\norigin = \"log example\"", vec!["evidence.origin"]),
+        ("[evidence]\ndir = \"a\"\norigin = \"log+example\"", vec!["evidence.origin"]),
+        ("[evidence]\ndir = \"a\"\ninstance = \"\"", vec!["evidence.instance"]),
+        ("[evidence]\ndir = \"a\"\ninstance = \"../b\"", vec!["evidence.instance"]),
+        // too long with the random origin that goes before it
+        ("[evidence]\ndir = \"a\"\ninstance = \"a123456789b123456789c123456789d123456789\"", vec!["evidence.instance"]),
+        ("[evidence]\ndir = \"a\"\nprivate_dir = \"a\"", vec!["evidence.private_dir"]),
+        ("[evidence]\ndir = \"a\"\nprivate_dir = \"a/keys\"", vec!["evidence.private_dir"]),
+        ("[evidence]\ndir = \"a\"\nroll_after_bytes = 1048575", vec!["evidence.roll_after_bytes"]),
+        ("[evidence]\ndir = \"a\"\nroll_after_bytes = 1099511627777", vec!["evidence.roll_after_bytes"]),
+        ("[evidence]\ndir = \"a\"\nroll_after_bytes = \"8 GiB\"", vec!["evidence.roll_after_bytes"]),
+        ("[evidence]\ndir = \"a\"\nroll_after_days = 0", vec!["evidence.roll_after_days"]),
+        ("[evidence]\ndir = \"a\"\nroll_after_days = 3661", vec!["evidence.roll_after_days"]),
+        ("[evidence]\ndir = \"a\"\nroll_after_days = 1.5", vec!["evidence.roll_after_days"]),
+        ("[evidence]\ndir = \"a\"\ncheckpoint_interval_ms = 99", vec!["evidence.checkpoint_interval_ms"]),
+        ("[evidence]\ndir = \"a\"\ncheckpoint_interval_ms = 3600001", vec!["evidence.checkpoint_interval_ms"]),
+        ("[evidence]\ndir = \"a\"\nretention_days = 30", vec!["evidence.retention_days"]),
         ("a = 1\n[b]\nc = 2", vec!["a", "b"]),
         ("a = ", vec!["line 1"]),
         ("\n\na = 1\na = 2", vec!["line 4"]),
@@ -677,6 +698,39 @@ fn s34_the_environment_widens_nothing() {
     assert_eq!(after.server_origin(), Some("https://evil.example"), "a label in evidence, and no more");
     assert_eq!(after.warnings().len(), 7, "{:?}", after.warnings());
     assert!(before.warnings().is_empty());
+}
+
+/// Attack: whoever can set variables sends the evidence elsewhere, under another name, or has it kept more loosely.
+#[test]
+fn s34_the_environment_does_not_change_how_evidence_is_kept() {
+    let file = r#"
+        [evidence]
+        dir = "log"
+        mode = "strict"
+        wait_limit_ms = 20
+        origin = "log.example"
+        instance = "one"
+        private_dir = "keys"
+        receipts = false
+        checkpoint_interval_ms = 500
+        roll_after_bytes = 1048576
+        roll_after_days = 2
+    "#;
+    let asked = std::cell::RefCell::new(Vec::new());
+    let hostile = |name: &str| {
+        asked.borrow_mut().push(name.to_owned());
+        Ok("https://evil.example".to_owned())
+    };
+    let before = complete().toml(file, Path::new("/base"));
+    let after = complete().toml(file, Path::new("/base")).environment_from(hostile);
+    assert_eq!(format!("{:?}", after.evidence), format!("{:?}", before.evidence));
+    assert_eq!((after.receipts, after.outcomes, after.result_hashes), (false, before.outcomes, before.result_hashes));
+    let plan = format!("{:?}", before.evidence);
+    for said in ["/base/log", "Strict", "20ms", "log.example", "one", "/base/keys", "500ms", "1048576", "172800s"] {
+        assert!(plan.contains(said), "{said}: {plan}");
+    }
+    let asked = asked.into_inner();
+    assert!(asked.iter().all(|name| name.starts_with("CAPISCIO_")), "{asked:?}");
 }
 
 /// Attack: a typing error in a variable silently starts the server with something else than was meant.

@@ -35,12 +35,14 @@ fn health_as_json_has_a_fixed_shape() {
         next_attempt: Some(at.saturating_add(Duration::from_secs(240))),
         ..SourceHealth::unknown()
     };
-    let health = GuardHealth { at, sources: vec![report(good.clone())] };
+    let evidence = EvidenceHealth { records: 7, queued: 1, dropped: 2, ..EvidenceHealth::default() };
+    let health = GuardHealth { at, sources: vec![report(good.clone())], evidence };
     assert_eq!(
         health.to_json(),
         json!({
             "good": true,
             "at": 1_800_000_000,
+            "evidence": { "failed": false, "records": 7, "queued": 1, "dropped": 2 },
             "sources": [{
                 "source": "keys",
                 "issuer": "https://registry.example.com",
@@ -55,9 +57,13 @@ fn health_as_json_has_a_fixed_shape() {
     );
     let failing =
         SourceHealth { failing_since: Some(at), last_error: Some("in fixed words"), ..SourceHealth::unknown() };
-    let health = GuardHealth { at, sources: vec![report(good), report(failing)] };
+    let health = GuardHealth { at, sources: vec![report(good.clone()), report(failing)], evidence };
     assert!(!health.is_good());
     assert_eq!(health.to_json()["sources"][1]["last_error"], "in fixed words");
+    let failed = EvidenceHealth { failed: true, ..evidence };
+    let health = GuardHealth { at, sources: vec![report(good)], evidence: failed };
+    assert!(!health.is_good(), "nothing can be recorded");
+    assert_eq!(health.to_json()["evidence"]["failed"], true);
 }
 
 #[test]

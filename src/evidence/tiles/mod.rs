@@ -4,13 +4,19 @@
 //! write-ahead log, reading hashes and entries back, redaction and pruning. Out of scope: signatures, what entries say.
 
 mod bundle;
+mod copy;
 mod path;
 mod reader;
+mod retain;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use bundle::{BundleEntry, parse_bundle};
+pub(crate) use copy::copy_tiles;
 pub(crate) use path::{TileKind, TilePath};
 pub(crate) use reader::{TileError, TileReader};
+pub(crate) use retain::{prune, redact};
 pub(crate) use writer::TileWriter;
 
 /// Hashes of a full tile, and entries of a full bundle.

@@ -10,6 +10,8 @@ use crate::evidence::{OpenError, OpenErrorKind};
 pub(in crate::evidence) const FIRST_FORMAT_FILE: &str = "records.jsonl";
 /// Locked by the process that writes an instance.
 pub(in crate::evidence) const LOCK_FILE: &str = "LOCK";
+/// The index of a set, which tools make beside the logs and which is nothing but a copy of them.
+const INDEX_DIRECTORY: &str = ".index";
 /// Digits of the name of a log's directory.
 const EPOCH_DIGITS: usize = 8;
 /// Most bytes of the name of an instance.
@@ -123,11 +125,16 @@ pub(super) fn remove_temporary_files(storage: &dyn Storage, directory: &Path) ->
     Ok(())
 }
 
-/// Checks a set of logs: nothing but instances in it, and no log of the first format. Returns their names.
+/// Checks a set of logs: nothing but instances and their index in it, and no log of the first format. Returns the names
+/// of the instances.
 pub(super) fn check_set(storage: &dyn Storage, directory: &Path) -> Result<Vec<String>, OpenError> {
-    let names = names(storage, directory)?;
+    let mut names = names(storage, directory)?;
     if names.iter().any(|name| name == FIRST_FORMAT_FILE) {
         return Err(OpenError::new(OpenErrorKind::OldFormat).at(directory));
+    }
+    if names.iter().any(|name| name == INDEX_DIRECTORY) {
+        has_directory(storage, &directory.join(INDEX_DIRECTORY))?;
+        names.retain(|name| name != INDEX_DIRECTORY);
     }
     for name in &names {
         let path = directory.join(name);

@@ -44,6 +44,7 @@ mod params_hash;
 mod reader;
 mod receipt;
 mod record;
+mod sink;
 mod storage;
 mod store;
 #[cfg(test)]
@@ -63,6 +64,7 @@ pub use receipt::{MAX_ORIGIN_BYTES, Receipt, ReceiptError};
 pub use record::{
     DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
 };
+pub use sink::RECORD_TARGET;
 pub use store::{
     AppendError, EvidenceStore, MAX_MEMORY_RECORDS, Progress, Reservation, Room, RoomFreed, StoreHealth, Ticket,
     read_records,

@@ -32,7 +32,7 @@ pub fn escape_for_display(text: &str) -> String {
     for character in text.chars() {
         if character == '\\' {
             shown.push_str(r"\\");
-        } else if character.is_control() || is_invisible_format(character) {
+        } else if is_hidden(character) {
             // writing to a String does not fail
             let _ = write!(shown, "{}", character.escape_unicode());
         } else {
@@ -40,6 +40,11 @@ pub fn escape_for_display(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Whether a character is a control character, or one that moves or hides its neighbours.
+pub(super) fn is_hidden(character: char) -> bool {
+    character.is_control() || is_invisible_format(character)
 }
 
 /// Format characters (Unicode general categories Cf, Zl and Zp) that move or hide their neighbours.

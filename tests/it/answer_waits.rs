@@ -2,6 +2,7 @@
 //! its writes back until the test lets them go.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,15 +30,23 @@ struct Held {
     room: Arc<Room>,
     progress: Arc<Progress>,
     events: Mutex<Vec<Vec<u8>>>,
+    /// The number of records up to which none is held back.
+    free: AtomicU64,
 }
 
 impl Held {
     fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self { room: Room::new(places), progress: Progress::new(), events: Mutex::default() })
+        let (room, progress) = (Room::new(places), Progress::new());
+        Arc::new(Self { room, progress, events: Mutex::default(), free: AtomicU64::new(0) })
     }
 
     fn appended(&self) -> u64 {
         self.events.lock().unwrap().len() as u64
+    }
+
+    /// Syncs at once what comes, up to `records` in all.
+    fn keeps(&self, records: u64) {
+        self.free.store(records, Ordering::SeqCst);
     }
 
     fn write_all(&self) {
@@ -63,7 +72,11 @@ impl EvidenceStore for Held {
         let mut events = self.events.lock().unwrap();
         reservation.take(&self.room)?;
         events.push(event);
-        Ok(self.progress.ticket(events.len() as u64))
+        let number = events.len() as u64;
+        if number <= self.free.load(Ordering::SeqCst) {
+            self.progress.set_durable(number);
+        }
+        Ok(self.progress.ticket(number))
     }
 
     fn room_freed(&self) -> RoomFreed {
@@ -97,7 +110,10 @@ struct Story {
 
 impl Story {
     async fn new(transport: Transport, mode: EvidenceMode, wait_limit: Duration) -> Self {
-        let store = Held::new(64);
+        Self::over(Held::new(64), transport, mode, wait_limit).await
+    }
+
+    async fn over(store: Arc<Held>, transport: Transport, mode: EvidenceMode, wait_limit: Duration) -> Self {
         let log = EvidenceLog::options().mode(mode).wait_limit(wait_limit).store(store.clone()).unwrap();
         let rules = config(&log)
             .tool("durable", ToolRequirement::anonymous().durable_evidence())
@@ -236,6 +252,11 @@ async fn in_strict_mode_a_tool_waits_until_its_decision_is_durable() {
         story.meanwhile().await;
         assert_eq!(story.demo.runs(tool), 0, "{mode:?}: written is not durable");
         story.store.sync_all();
+        story.reaches(3).await;
+        story.store.write_all();
+        story.meanwhile().await;
+        assert!(!answer.is_finished(), "{mode:?}: the outcome is not durable");
+        story.store.sync_all();
         let code = answer.await.unwrap().code();
         // The demo server has no tool of the second name; its handler says so.
         assert!(["ran", "error -32602"].contains(&&*code), "{mode:?}: {code}");
@@ -267,4 +288,104 @@ async fn a_store_that_never_writes_denies_when_the_limit_is_reached() {
         );
         assert_eq!(story.log.records().unwrap()[2]["rmcp_guard.outcome"], outcome, "{mode:?}");
     }
+}
+
+/// What ends the wait for an outcome.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Trouble {
+    Fails,
+    Stalls,
+}
+
+/// Attack: a tool does its work, the disk fails before that is on record, and the caller goes off with the result.
+#[tokio::test]
+async fn s31_in_strict_mode_a_result_is_withheld_if_its_outcome_cannot_be_stored() {
+    let tools = [(EvidenceMode::Strict, "look"), (EvidenceMode::Bounded, "durable")];
+    let troubles = [Trouble::Fails, Trouble::Stalls];
+    for ((mode, tool), trouble) in tools.into_iter().flat_map(|it| troubles.map(|trouble| (it, trouble))) {
+        let name = format!("{mode:?} {trouble:?}");
+        let store = Held::new(64);
+        store.keeps(2); // the policy and the decision
+        let limit = if trouble == Trouble::Fails { PATIENCE } else { Duration::from_millis(20) };
+        let story = Story::over(store, Transport::Duplex, mode, limit).await;
+        let answer = story.begin(tool, 2).await;
+        if trouble == Trouble::Fails {
+            story.store.fail();
+        }
+        let Answer::Denied(denial, text) = answer.await.unwrap() else { panic!("{name}: not denied") };
+        assert_eq!(denial["reason"], "evidence_unavailable", "{name}");
+        assert!(!text.contains("principal"), "{name}: {text} holds the tool's answer");
+        assert_eq!(story.demo.runs(tool), 1, "{name}: it had run");
+        let records = story.log.records().unwrap();
+        assert_eq!(
+            denial["evidence_id"], records[1]["id"],
+            "{name}: the decision is on disk, and says that it was let in"
+        );
+        assert_eq!(records[1]["capiscio.decision"], "ALLOW", "{name}");
+        assert_eq!(records[2]["rmcp_guard.decision_id"], records[1]["id"], "{name}");
+    }
+}
+
+/// Ends the log that its guard writes to, and then answers.
+#[derive(Clone)]
+struct Closer(EvidenceLog);
+
+impl rmcp::ServerHandler for Closer {
+    async fn call_tool(
+        &self,
+        _: model::CallToolRequestParams,
+        _: rmcp::service::RequestContext<rmcp::RoleServer>,
+    ) -> Result<model::CallToolResponse, rmcp::ErrorData> {
+        self.0.close();
+        Ok(model::CallToolResult::success(vec![model::ContentBlock::text("the answer")]).into())
+    }
+
+    fn get_info(&self) -> model::ServerConfig {
+        model::ServerConfig::new(model::ServerCapabilities::builder().enable_tools().build())
+    }
+}
+
+/// The same with a log in a directory, which ends while the tool runs. In bounded mode the decision is what counts.
+#[tokio::test]
+async fn s31_a_log_that_ends_while_a_tool_runs_withholds_its_result_in_strict_mode() {
+    for (mode, code) in [(EvidenceMode::Strict, "evidence_unavailable"), (EvidenceMode::Bounded, "ran")] {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().join("log");
+        let options = EvidenceLog::options().mode(mode).wait_limit(PATIENCE);
+        let log = options.create_or_open(&directory).unwrap();
+        let guard = GuardLayer::new(config(&log).build().unwrap());
+        let server = Server::duplex(guard.layer(Closer(log.clone())));
+        let client = server.client(Credential::none()).await;
+        let answer = client.call("open", json!({})).await;
+        assert_eq!(answer.code(), code, "{mode:?}");
+        assert_eq!(answer.text().contains("the answer"), mode == EvidenceMode::Bounded, "{}", answer.text());
+        let records = log.records().unwrap();
+        let event = |record: &Value| record.get("event").unwrap_or(record).clone();
+        let kinds: Vec<_> = records.iter().map(|record| event(record)["rmcp_guard.kind"].clone()).collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == "decision").count(), 1, "{mode:?}: {kinds:?}");
+        assert_eq!(kinds.iter().filter(|kind| **kind == "outcome").count(), 0, "{mode:?}: {kinds:?}");
+    }
+}
+
+/// The end of a task is the outcome of the call that created it.
+#[tokio::test]
+async fn s31_in_strict_mode_the_result_of_a_task_is_withheld_if_its_end_cannot_be_stored() {
+    let store = Held::new(64);
+    store.keeps(u64::MAX);
+    let story = Story::over(store, Transport::Duplex, EvidenceMode::Strict, Duration::from_millis(20)).await;
+    let key = Credential::none().with_meta("capiscio_caller_api_key", json!(crate::common::API_KEY));
+    let owner = story.server.client(key).await;
+    assert_eq!(owner.call("job", json!({"id": "t"})).await.code(), "task");
+    owner.update_task("t").await.unwrap();
+
+    story.store.keeps(story.store.appended() + 1); // the decision on `tasks/get`
+    let withheld = owner.get_task("t").await.unwrap_err();
+    assert_eq!(withheld.data.unwrap()["reason"], "evidence_unavailable");
+    story.store.keeps(u64::MAX);
+    assert_eq!(owner.get_task("t").await.unwrap(), model::TaskStatus::Completed);
+    let ends = story.log.records().unwrap();
+    let ends = ends.iter().filter(|record| record["rmcp_guard.notice"] == "task_ended").count();
+    assert_eq!(ends, 2, "told again, since nobody knows whether the first record got there");
+    owner.get_task("t").await.unwrap();
+    assert_eq!(story.kinds()["notice"], 2, "and then no more");
 }

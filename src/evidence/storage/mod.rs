@@ -1,6 +1,10 @@
 //! The few things the log does with a disk, behind a trait, so that a disk which loses power can be simulated.
 
 mod fs;
+#[cfg(test)]
+pub(crate) mod sim;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

@@ -1,7 +1,7 @@
 //! Laws of the evidence log's tree: it is the tree of RFC 9162, and two independent implementations agree.
 //!
-//! `RMCP_GUARD_FULL=1 cargo test --release --test properties_evidence_tree` does the same for more and larger trees; the
-//! default is what a debug build does in seconds.
+//! `RMCP_GUARD_FULL=1 cargo test --test properties_evidence_tree` does the same for more and larger trees, in half a
+//! minute.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
 #![expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]

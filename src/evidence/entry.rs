@@ -87,13 +87,116 @@ impl<'a> Entry<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn an_entry_is_read_as_it_was_written() {
-        let prev = Hash::of_leaf(b"before");
+    fn entry(event: &[u8], prev: &Hash, seq: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_entry(&mut bytes, b"{\"a\":1}", &prev, 12);
-        assert_eq!(Entry::parse(&bytes), Some(Entry { event: b"{\"a\":1}", prev, seq: 12 }));
+        write_entry(&mut bytes, event, prev, seq);
+        bytes
+    }
+
+    #[test]
+    fn an_entry_is_canonical_json() {
+        let bytes = entry(b"{\"a\":1}", &NO_PREVIOUS, 0);
+        let text = r#"{"event":{"a":1},"prev":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","seq":0}"#;
+        assert_eq!(std::str::from_utf8(&bytes), Ok(text));
+        let json = crate::encoding::parse_unique_json(&bytes).unwrap();
+        assert_eq!(crate::encoding::canonical_json(&json).unwrap(), bytes);
+    }
+
+    #[test]
+    fn the_envelope_has_the_room_that_is_set_aside() {
+        let longest = entry(b"", &NO_PREVIOUS, u64::MAX).len();
+        assert!(longest <= ENVELOPE_BYTES, "{longest}");
+    }
+
+    /// Events that imitate the frame, closed or cut in every way: the frame is the last one.
+    #[test]
+    fn an_event_cannot_pass_for_the_frame() {
+        let prev = Hash::of_leaf(b"before");
+        let whole = entry(b"{\"a\":1}", &Hash::of_leaf(b"forged"), 7);
+        let tail = &whole[EVENT.len()..];
+        let forged = [
+            [b"{\"a\":\"", tail, b"\"}"].concat(),
+            [b"{\"a\":", whole.as_slice(), b"}"].concat(),
+            [tail, b"}"].concat(),
+            whole.clone(),
+            [b"{", tail].concat(),
+            b"{\"prev\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"seq\":1}".to_vec(),
+            b"{},\"prev\":\"}".to_vec(),
+            b"{\",\"seq\":1}".to_vec(),
+        ];
+        for event in &forged {
+            let bytes = entry(event, &prev, 9);
+            let parsed = Entry::parse(&bytes).unwrap();
+            assert_eq!(parsed, Entry { event, prev, seq: 9 }, "{}", String::from_utf8_lossy(event));
+        }
+    }
+
+    #[test]
+    fn another_frame_is_no_entry() {
+        let good = r#"{"event":{"a":1},"prev":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","seq":10}"#;
+        assert!(Entry::parse(good.as_bytes()).is_some());
+        let changed = |from: &str, to: &str| {
+            let changed = good.replacen(from, to, 1);
+            assert_ne!(changed, good, "{from}");
+            changed
+        };
+        let event = format!("{{{}}}", "x".repeat(MAX_ENTRY_BYTES));
+        for (what, bytes) in [
+            ("empty", String::new()),
+            ("space in front", format!(" {good}")),
+            ("line break behind", format!("{good}\n")),
+            ("space between", changed(",\"prev", ", \"prev")),
+            ("another name", changed("event", "evenT")),
+            ("members in another order", r#"{"prev":"","seq":1,"event":{}}"#.to_owned()),
+            ("event that is an array", changed("{\"a\":1}", "[\"a\",1]")),
+            ("event that is a number", changed("{\"a\":1}", "1")),
+            ("event of one brace", changed("{\"a\":1}", "{")),
+            ("no event", changed("{\"a\":1}", "")),
+            ("no number", changed("10}", "}")),
+            ("leading zero", changed("10}", "010}")),
+            ("sign", changed("10}", "-10}")),
+            ("exponent", changed("10}", "1e1}")),
+            ("fraction", changed("10}", "10.0}")),
+            ("number as text", changed("10}", "\"10\"}")),
+            ("number of 2^53", changed("10}", "9007199254740992}")),
+            ("number beyond 64 bits", changed("10}", "18446744073709551626}")),
+            ("short hash", changed("\"AAA", "\"AA")),
+            ("long hash", changed("\"AAA", "\"AAAA")),
+            ("base64 for base64url", changed("\"AAA", "\"+AA")),
+            ("padding", changed("AA\",\"seq", "A=\",\"seq")),
+            ("spare bits", changed("AA\",\"seq", "AB\",\"seq")),
+            ("a member more", changed("10}", "10,\"z\":1}")),
+            ("too long", changed("{\"a\":1}", &event)),
+        ] {
+            assert_eq!(Entry::parse(bytes.as_bytes()), None, "{what}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_is_read_as_it_was_written(
+            inner in any::<Vec<u8>>(),
+            prev in any::<[u8; 32]>(),
+            seq in prop_oneof![0..=MAX_SEQ, 0_u64..200],
+        ) {
+            let event = [b"{", inner.as_slice(), b"}"].concat();
+            let bytes = entry(&event, &Hash::new(prev), seq);
+            prop_assert_eq!(Entry::parse(&bytes), Some(Entry { event: &event, prev: Hash::new(prev), seq }));
+        }
+
+        #[test]
+        fn what_is_read_has_no_other_spelling(bytes in any::<Vec<u8>>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            prop_assert_eq!(Entry::parse(&bytes), None);
+            let mut changed = entry(b"{\"a\":\"b\"}", &NO_PREVIOUS, 1_234);
+            let at = at.index(changed.len());
+            changed[at] = byte;
+            if let Some(Entry { event, prev, seq }) = Entry::parse(&changed) {
+                prop_assert_eq!(entry(event, &prev, seq), changed);
+            }
+        }
     }
 }

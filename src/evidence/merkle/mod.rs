@@ -1,11 +1,19 @@
 //! The Merkle tree of RFC 6962 (RFC 9162 §2.1): hashes, growth, proofs. Pure, silent and total.
 //!
 //! In scope: hashing, the frontier of a growing tree, making and checking proofs. Out of scope: files, signatures, JSON.
+//!
+//! ```
+//! use rmcp_guard::evidence::merkle::{Hash, ProofError, verify_inclusion};
+//!
+//! let (first, second) = (Hash::of_leaf(b"first"), Hash::of_leaf(b"second"));
+//! let root = Hash::of_node(&first, &second);
+//!
+//! assert_eq!(verify_inclusion(&second, 1, 2, &[first], &root), Ok(()));
+//! assert_eq!(verify_inclusion(&second, 0, 2, &[first], &root), Err(ProofError::Mismatch));
+//! ```
 
 mod frontier;
 mod proof;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::str::FromStr;

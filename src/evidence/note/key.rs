@@ -8,8 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-/// Longest key text that is read; names are short URLs, and everything else is 55 bytes.
-const MAX_KEY_BYTES: usize = 1024;
+/// Longest name of a key, in bytes. Names are short URLs.
+const MAX_NAME_BYTES: usize = 512;
+
+/// Longest key text that is read: a name, an id of 8 digits and 33 bytes in base64.
+const MAX_KEY_BYTES: usize = MAX_NAME_BYTES + 54;
 
 /// Bytes of a timestamp before a cosignature.
 const TIMESTAMP_BYTES: usize = 8;
@@ -56,10 +59,9 @@ pub struct VerifierKey {
 #[non_exhaustive]
 pub struct KeyError;
 
-/// Whether a key can have this name: not empty, no Unicode space, no `+`; nor what no note can hold, a control character.
-pub(super) fn is_key_name(name: &str) -> bool {
-    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
-    !name.is_empty() && !name.contains(bad)
+/// Whether the specification allows the name of a key: not empty, no Unicode space, no `+`.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
 }
 
 impl VerifierKey {
@@ -76,7 +78,8 @@ impl VerifierKey {
     }
 
     pub(super) fn of_point(name: &str, signature_type: SignatureType, key: VerifyingKey) -> Result<Self, KeyError> {
-        if !is_key_name(name) || name.len() > MAX_KEY_BYTES {
+        // names of our own keys are displayed and logged, so they hold no control character either
+        if !is_name(name) || name.contains(char::is_control) || name.len() > MAX_NAME_BYTES {
             return Err(KeyError);
         }
         let hash = Sha256::new()

@@ -2,6 +2,28 @@
 //!
 //! In scope: the format, Ed25519 signatures (type 0x01), timestamped cosignatures (c2sp.org/tlog-cosignature, type
 //! 0x04), signing through [`NoteSigner`]. Out of scope: what the text says.
+//!
+//! Nothing of a note means anything before [`UnverifiedNote::verify`], and its name in a signature is no more than a
+//! claim: names of unknown keys can hold anything but spaces, so escape them for display.
+//!
+//! ```
+//! use rmcp_guard::evidence::note::{Ed25519NoteSigner, NoteError, NoteSigner, UnverifiedNote, sign_note};
+//!
+//! let signer = Ed25519NoteSigner::generate("example.com/log")?;
+//! let trusted = [signer.verifier_key().clone()];
+//!
+//! let note = sign_note("all is well\n", &[&signer])?;
+//! assert_eq!(UnverifiedNote::parse(&note)?.verify(&trusted)?, [&trusted[0]]);
+//!
+//! let altered = String::from_utf8(note)?.replace("all is", "nothing is");
+//! assert_eq!(UnverifiedNote::parse(altered.as_bytes())?.verify(&trusted), Err(NoteError::BadSignature));
+//!
+//! // another key with the same name says nothing
+//! let stranger = Ed25519NoteSigner::generate("example.com/log")?;
+//! let note = sign_note("all is well\n", &[&stranger])?;
+//! assert_eq!(UnverifiedNote::parse(&note)?.verify(&trusted), Err(NoteError::UnknownKey));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod key;
 mod signer;
@@ -16,7 +38,7 @@ use base64::engine::general_purpose::STANDARD;
 pub use key::{KeyError, SignatureType, VerifierKey};
 pub use signer::{Ed25519NoteSigner, MAX_KEY_PEM_BYTES};
 
-use key::is_key_name;
+use key::is_name;
 
 /// How a line of signature begins: an em dash and a space.
 const SIGNATURE_PREFIX: &str = "\u{2014} ";
@@ -97,7 +119,7 @@ impl NoteSignature {
         let (name, signature) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
         let decoded = STANDARD.decode(signature).ok()?;
         let (key_id, bytes) = decoded.split_first_chunk()?;
-        if !is_key_name(name) || bytes.is_empty() {
+        if !is_name(name) || bytes.is_empty() {
             return None;
         }
         Some(Self { name: name.to_owned(), key_id: u32::from_be_bytes(*key_id), bytes: bytes.to_owned() })

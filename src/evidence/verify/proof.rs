@@ -108,3 +108,97 @@ impl TlogProof {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::evidence::note::{Ed25519NoteSigner, sign_note};
+
+    fn checkpoint() -> Vec<u8> {
+        let text = Checkpoint::new("example.com/log".to_owned(), 9, Hash::of_leaf(b"root")).to_text();
+        sign_note(&text, &[&Ed25519NoteSigner::from_seed("example.com/log", &[1; 32]).unwrap()]).unwrap()
+    }
+
+    fn proof(hashes: usize) -> TlogProof {
+        TlogProof::new(3, vec![Hash::of_leaf(b"sibling"); hashes], checkpoint())
+    }
+
+    #[test]
+    fn a_proof_of_another_form_is_malformed() {
+        let good = String::from_utf8(proof(2).to_bytes()).unwrap();
+        let hash = Hash::of_leaf(b"sibling").to_string();
+        let changed = |from: &str, to: &str| {
+            let changed = good.replacen(from, to, 1);
+            assert_ne!(changed, good, "{from}");
+            changed
+        };
+        for (what, text) in [
+            ("empty", String::new()),
+            ("only its first line", format!("{HEADER}\n")),
+            ("another version", changed("@v1", "@v2")),
+            ("something before", format!("\n{good}")),
+            ("line breaks of Windows", good.replace('\n', "\r\n")),
+            ("no index", changed("index 3\n", "")),
+            ("index without number", changed("index 3", "index ")),
+            ("index with leading zero", changed("index 3", "index 03")),
+            ("index with sign", changed("index 3", "index +3")),
+            ("index with two spaces", changed("index 3", "index  3")),
+            ("index beyond 64 bits", changed("index 3", "index 18446744073709551616")),
+            ("extra behind the index", changed("index 3\n", "index 3\nextra AAAA\n")),
+            ("extra twice", changed("index", "extra AAAA\nextra AAAA\nindex")),
+            ("extra that is no base64", changed("index", "extra AAA\nindex")),
+            ("extra without space", changed("index", "extraAAAA\nindex")),
+            ("short hash", changed(&hash, &hash[4..])),
+            ("hash with spare bits", changed(&hash, &hash.replace("U=", "V="))),
+            ("hash with a space", changed(&hash, &format!("{hash} "))),
+            ("no empty line", changed("\n\nexample", "\nexample")),
+            ("two empty lines", changed("\n\nexample", "\n\n\nexample")),
+            ("no checkpoint", good.split("\n\n").next().unwrap().to_owned() + "\n\n"),
+            ("unsigned checkpoint", good.rsplit_once('\u{2014}').unwrap().0.to_owned()),
+            ("a note that is no checkpoint", changed("\n9\n", "\nnine\n")),
+            ("something behind", format!("{good}\n")),
+        ] {
+            assert_eq!(TlogProof::parse(text.as_bytes()), Err(TlogProofError::Malformed), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_that_of_the_largest_tree_and_no_longer() {
+        assert!(TlogProof::parse(&proof(MAX_PATH_HASHES).to_bytes()).is_ok());
+        assert_eq!(TlogProof::parse(&proof(MAX_PATH_HASHES + 1).to_bytes()), Err(TlogProofError::Malformed));
+        let mut long = proof(0);
+        long.extra = Some(vec![0; MAX_PROOF_BYTES]);
+        assert_eq!(TlogProof::parse(&long.to_bytes()), Err(TlogProofError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn a_proof_is_read_as_it_was_written(
+            index in any::<u64>(),
+            path in prop::collection::vec(any::<[u8; 32]>(), 0..5),
+            extra in any::<Option<Vec<u8>>>(),
+        ) {
+            let mut proof = TlogProof::new(index, path.into_iter().map(Hash::new).collect(), checkpoint());
+            proof.extra = extra;
+            prop_assert_eq!(TlogProof::parse(&proof.to_bytes()), Ok(proof));
+        }
+
+        #[test]
+        fn what_is_read_has_no_other_spelling(
+            place in any::<prop::sample::Index>(),
+            removed in 0_usize..3,
+            added in "[\na0=+ ]{0,2}",
+            bytes in any::<Vec<u8>>(),
+        ) {
+            prop_assert!(TlogProof::parse(&bytes).is_err());
+            let mut changed = proof(2).to_bytes();
+            let start = place.index(changed.len());
+            changed.splice(start..(start + removed).min(changed.len()), added.into_bytes());
+            if let Ok(read) = TlogProof::parse(&changed) {
+                prop_assert_eq!(read.to_bytes(), changed);
+            }
+        }
+    }
+}

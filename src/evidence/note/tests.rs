@@ -244,7 +244,10 @@ fn signatures_of_one_type_do_not_pass_for_the_other() {
     for timed in [signature.clone(), [&[0; 8], signature.as_slice()].concat()] {
         let mut note = format!("{TEXT}\n");
         write_signature(&mut note, "w", witness.verifier.key_id(), &timed);
-        assert_eq!(parse(note.as_bytes()).verify(&[witness.verifier.clone()]), Err(NoteError::BadSignature));
+        assert_eq!(
+            parse(note.as_bytes()).verify(std::slice::from_ref(&witness.verifier)),
+            Err(NoteError::BadSignature)
+        );
     }
 }
 

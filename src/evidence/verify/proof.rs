@@ -150,7 +150,7 @@ mod tests {
             ("extra twice", changed("index", "extra AAAA\nextra AAAA\nindex")),
             ("extra that is no base64", changed("index", "extra AAA\nindex")),
             ("extra without space", changed("index", "extraAAAA\nindex")),
-            ("short hash", changed(&hash, &hash[4..])),
+            ("short hash", changed("hroA", "")),
             ("hash with spare bits", changed(&hash, &hash.replace("U=", "V="))),
             ("hash with a space", changed(&hash, &format!("{hash} "))),
             ("no empty line", changed("\n\nexample", "\nexample")),
@@ -195,7 +195,7 @@ mod tests {
             prop_assert!(TlogProof::parse(&bytes).is_err());
             let mut changed = proof(2).to_bytes();
             let start = place.index(changed.len());
-            changed.splice(start..(start + removed).min(changed.len()), added.into_bytes());
+            changed.splice(start..start.saturating_add(removed).min(changed.len()), added.into_bytes());
             if let Ok(read) = TlogProof::parse(&changed) {
                 prop_assert_eq!(read.to_bytes(), changed);
             }

@@ -1,6 +1,7 @@
 //! Keyed hashes: equal inputs can be joined within one log, and nobody without the key can guess an input.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -50,6 +51,24 @@ impl KeyedHash {
     pub(super) fn hash(&self, label: &'static str, bytes: &[u8]) -> String {
         let mac = self.mac.clone().chain_update(label).chain_update(b"\0").chain_update(bytes).finalize().into_bytes();
         format!("hmac-sha256:{}:{}", self.key_id, base64url(&mac))
+    }
+}
+
+/// The hash key in use, which is replaced while records are made.
+#[derive(Clone, Debug)]
+pub(super) struct KeyCell(Arc<RwLock<Arc<KeyedHash>>>);
+
+impl KeyCell {
+    pub(super) fn new(keyed: KeyedHash) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(keyed))))
+    }
+
+    pub(super) fn get(&self) -> Arc<KeyedHash> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set(&self, keyed: KeyedHash) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyed);
     }
 }
 

@@ -40,10 +40,12 @@ mod keyed;
 mod log;
 pub mod merkle;
 pub mod note;
+mod options;
 mod params_hash;
 mod reader;
 mod receipt;
 mod record;
+mod retention;
 mod sink;
 mod storage;
 mod store;
@@ -57,17 +59,18 @@ mod wal;
 pub use entry::{Entry, MAX_ENTRY_BYTES};
 pub use error::{OpenError, OpenErrorKind};
 pub use id::{EvidenceId, EvidenceIdParseError};
-pub use log::{DEFAULT_QUEUE_RECORDS, EvidenceHealth, EvidenceLog, EvidenceOptions};
+pub use log::{EvidenceHealth, EvidenceLog};
+pub use options::{DEFAULT_QUEUE_RECORDS, EvidenceOptions};
 pub use params_hash::{MAX_PARAMS_JSON_BYTES, ParamsJsonError, compute_params_hash, compute_params_hash_json};
-pub use reader::{LogEntry, LogReader};
+pub use reader::{LogEntry, LogReader, read_records};
 pub use receipt::{MAX_ORIGIN_BYTES, Receipt, ReceiptError};
 pub use record::{
     DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
 };
 pub use sink::RECORD_TARGET;
 pub use store::{
-    AppendError, EvidenceStore, MAX_MEMORY_RECORDS, Progress, Reservation, Room, RoomFreed, StoreHealth, Ticket,
-    read_records,
+    AppendError, EvidenceStore, LogHealth, MAX_MEMORY_RECORDS, Progress, Reservation, Room, RoomFreed, StoreHealth,
+    Ticket,
 };
 pub use text::{MAX_TEXT_BYTES, escape_for_display};
 

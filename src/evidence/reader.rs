@@ -136,7 +136,7 @@ impl LogReader {
 /// # Errors
 /// [`OpenError`]: there is no log ([`Missing`](OpenErrorKind::Missing)), or an entry is not a record
 /// ([`Damaged`](OpenErrorKind::Damaged) with its index plus one).
-pub fn read_log_records(directory: impl AsRef<Path>) -> Result<Vec<Value>, OpenError> {
+pub fn read_records(directory: impl AsRef<Path>) -> Result<Vec<Value>, OpenError> {
     let directory = directory.as_ref();
     let logs = LogReader::open_set(directory)?;
     if logs.is_empty() {

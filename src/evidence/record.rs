@@ -8,8 +8,8 @@ use super::keyed::KeyedHash;
 use super::text::cut;
 use super::{AppendError, EvidenceId, MAX_TEXT_BYTES};
 
-/// Largest record in bytes: what an entry of the log can hold (c2sp.org/tlog-tiles) besides its own members.
-pub const MAX_RECORD_BYTES: usize = MAX_ENTRY_BYTES.saturating_sub(ENVELOPE_BYTES);
+/// Largest record in bytes: what an entry of a log can hold beside its number and the hash of the entry before.
+pub const MAX_RECORD_BYTES: usize = MAX_ENTRY_BYTES - ENVELOPE_BYTES;
 
 /// One thing that happened.
 ///
@@ -203,6 +203,8 @@ pub struct GapRecord {
     pub first: SystemTime,
     /// `rmcp_guard.gap.last`, and `timestamp`: the time of the last of them.
     pub last: SystemTime,
+    /// `rmcp_guard.gap.reason`: why the first of them was dropped, `queue_full` or `store_failed`.
+    pub reason: &'static str,
 }
 
 impl Record {
@@ -217,11 +219,22 @@ impl Record {
         }
     }
 
+    /// The id of the record; one that it does not name is made now.
+    pub(super) fn id(&self, now: SystemTime) -> EvidenceId {
+        match self {
+            Self::Decision(record) => record.id.unwrap_or_else(|| EvidenceId::generate(record.at.unwrap_or(now))),
+            Self::Outcome(record) => record.id,
+            Self::PolicyLoaded(record) => record.id,
+            Self::Notice(record) => record.id,
+            Self::Gap(record) => record.id,
+        }
+    }
+
     /// The RFC 8785 form: one line, since JSON escapes every line break.
-    pub(super) fn encode(&self, keyed: &KeyedHash, now: SystemTime) -> Result<Vec<u8>, AppendError> {
+    pub(super) fn encode(&self, id: EvidenceId, keyed: &KeyedHash, now: SystemTime) -> Result<Vec<u8>, AppendError> {
         let mut members = Members { list: Vec::with_capacity(MOST_MEMBERS), keyed };
         match self {
-            Self::Decision(record) => record.write(&mut members, now),
+            Self::Decision(record) => record.write(&mut members, id, now),
             Self::Outcome(record) => record.write(&mut members),
             Self::PolicyLoaded(record) => record.write(&mut members),
             Self::Notice(record) => record.write(&mut members),
@@ -235,7 +248,7 @@ impl Record {
 // Members are written in the order of their names, so that nothing is left to sort.
 
 impl DecisionRecord {
-    fn write<'a>(&'a self, members: &mut Members<'a>, now: SystemTime) {
+    fn write<'a>(&'a self, members: &mut Members<'a>, id: EvidenceId, now: SystemTime) {
         let at = self.at.unwrap_or(now);
         let event = if self.method == "tools/call" { "capiscio.tool_invocation" } else { "rmcp_guard.method_access" };
         members.text("capiscio.agent.did", self.agent_did.as_deref().unwrap_or_default());
@@ -250,7 +263,7 @@ impl DecisionRecord {
         members.optional("claimed.jti", self.claimed_jti.as_deref());
         members.optional("claimed.sub", self.claimed_subject.as_deref());
         members.text("event.name", event);
-        members.id("id", self.id.unwrap_or_else(|| EvidenceId::generate(at)));
+        members.id("id", id);
         members.optional("rmcp_guard.api_key_name", self.api_key_name.as_deref());
         members.optional("rmcp_guard.binding", self.binding);
         members.optional("rmcp_guard.deny_reason", self.deny_reason);
@@ -323,6 +336,7 @@ impl GapRecord {
         members.count("rmcp_guard.gap.count", self.count);
         members.time("rmcp_guard.gap.first", self.first);
         members.time("rmcp_guard.gap.last", self.last);
+        members.text("rmcp_guard.gap.reason", self.reason);
         members.text("rmcp_guard.kind", "gap");
         members.time("timestamp", self.last);
     }
@@ -436,7 +450,7 @@ mod tests {
     }
 
     fn assert_canonical(record: &Record) {
-        let line = record.encode(&keyed(), UNIX_EPOCH).unwrap();
+        let line = record.encode(record.id(UNIX_EPOCH), &keyed(), UNIX_EPOCH).unwrap();
         let value = parse_unique_json(&line).unwrap();
         let canonical = serde_json_canonicalizer::to_vec(&value).unwrap();
         assert_eq!(String::from_utf8(line).unwrap(), String::from_utf8(canonical).unwrap());
@@ -504,7 +518,7 @@ mod tests {
             // names out of order, one of them twice
             let members = vec![("zone", c), ("address", d), ("zone", e)];
             assert_canonical(&Record::Notice(NoticeRecord::new(id, UNIX_EPOCH, "session_refused", members)));
-            assert_canonical(&Record::Gap(GapRecord { id, count, first: UNIX_EPOCH, last: UNIX_EPOCH }));
+            assert_canonical(&Record::Gap(GapRecord { id, count, first: UNIX_EPOCH, last: UNIX_EPOCH, reason: "queue_full" }));
         }
     }
 
@@ -513,7 +527,7 @@ mod tests {
         let members = vec![("zone", "first".to_owned()), ("zone", "last".to_owned())];
         let id = EvidenceId::generate(UNIX_EPOCH);
         let record = Record::Notice(NoticeRecord::new(id, UNIX_EPOCH, "x", members));
-        let value = parse_unique_json(&record.encode(&keyed(), UNIX_EPOCH).unwrap()).unwrap();
+        let value = parse_unique_json(&record.encode(id, &keyed(), UNIX_EPOCH).unwrap()).unwrap();
         assert_eq!(value["rmcp_guard.notice.zone"], "last");
     }
 }

@@ -4,10 +4,10 @@
 //! lets anything happen, and so that a record written from `Drop`, which cannot wait, always finds its place.
 
 pub(crate) mod durable;
-mod file;
 mod memory;
 mod progress;
 mod room;
+pub(in crate::evidence) mod sync;
 
 use std::fmt;
 use std::future::Future;
@@ -20,8 +20,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use file::read_records;
-pub(super) use file::{FileStore, Repair, open_directory};
 pub use memory::MAX_MEMORY_RECORDS;
 pub(super) use memory::MemoryStore;
 pub use progress::{Progress, Ticket};
@@ -96,13 +94,40 @@ pub struct StoreHealth {
     pub queued: u64,
     /// Whether a write or sync failed, after which nothing is accepted any more.
     pub failed: bool,
+    /// What is known of a log on disk; `None` for a store that keeps none.
+    pub log: Option<LogHealth>,
+}
+
+/// The state of a log on disk at one moment; see [`EvidenceLog::health`](crate::evidence::EvidenceLog::health).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogHealth {
+    /// Entries on stable storage under a signed note.
+    pub durable: u64,
+    /// Entries that the published checkpoint covers.
+    pub published: u64,
+    /// Entries whose tiles are on stable storage; those beyond are in the write-ahead log too.
+    pub sealed: u64,
+    /// How long there have been durable entries that no published checkpoint covers; zero while there are none.
+    pub behind: Duration,
+    /// Whether tiles, the checkpoint or the high-water mark could not be written the last time. Calls go on until the
+    /// write-ahead log has reached its limit.
+    pub tiles_failing: bool,
+    /// Bytes of the write-ahead log that hold entries whose tiles are not on stable storage yet.
+    pub wal_bytes: u64,
+    /// Free bytes on the disk, where that can be told.
+    pub free_bytes: Option<u64>,
+    /// Whether the disk is nearly full, or room for the log's last words could not be kept ready.
+    pub disk_low: bool,
+    /// Entries that the newest checkpoint with witnesses' signatures covers; `None` without one.
+    pub witnessed: Option<u64>,
 }
 
 impl StoreHealth {
-    /// The state of a store.
+    /// The state of a store that keeps no log on disk.
     #[must_use]
     pub const fn new(records: u64, queued: u64, failed: bool) -> Self {
-        Self { records, queued, failed }
+        Self { records, queued, failed, log: None }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Places in a store's queue: taken before a record exists, given back when it is kept.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use futures_channel::oneshot;
-
-use super::{AppendError, lock};
+use super::AppendError;
+use super::sync::{Mutex, MutexGuard, lock};
 
 /// The places of a store's queue.
 #[derive(Debug)]
@@ -19,14 +19,18 @@ pub struct Room {
 struct State {
     free: usize,
     ended: Option<AppendError>,
-    waiters: Vec<oneshot::Sender<()>>,
+    /// How often places came back.
+    returns: u64,
+    last_key: u64,
+    waiters: BTreeMap<u64, Waker>,
 }
 
 impl Room {
     /// Room for `places` records at a time.
     #[must_use]
     pub fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { free: places, ended: None, waiters: Vec::new() }) })
+        let state = State { free: places, ended: None, returns: 0, last_key: 0, waiters: BTreeMap::new() };
+        Arc::new(Self { state: Mutex::new(state) })
     }
 
     /// Takes `places`, all or none, without waiting.
@@ -47,6 +51,7 @@ impl Room {
     pub fn give_back(&self, places: usize) {
         let mut state = lock(&self.state);
         state.free = state.free.saturating_add(places);
+        state.returns = state.returns.wrapping_add(1);
         wake(state);
     }
 
@@ -64,38 +69,54 @@ impl Room {
     }
 
     /// Resolves when places have been given back after this call, or the room has ended.
-    pub fn freed(&self) -> RoomFreed {
-        let (sender, receiver) = oneshot::channel();
-        let mut state = lock(&self.state);
-        if state.ended.is_none() {
-            // Callers that gave up waiting leave a dead entry; sweep them where the list would grow.
-            if state.waiters.len() == state.waiters.capacity() {
-                state.waiters.retain(|waiter| !waiter.is_canceled());
-            }
-            state.waiters.push(sender);
-        }
-        RoomFreed(receiver)
+    pub fn freed(self: &Arc<Self>) -> RoomFreed {
+        let seen = lock(&self.state).returns;
+        RoomFreed { room: Arc::clone(self), seen, key: None }
     }
 }
 
-fn wake(mut state: std::sync::MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, State>) {
     let waiters = std::mem::take(&mut state.waiters);
     drop(state);
-    for waiter in waiters {
-        let _ = waiter.send(());
-    }
+    waiters.into_values().for_each(Waker::wake);
 }
 
 /// Resolves when a store's queue may have room again. Dropping it is harmless.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct RoomFreed(oneshot::Receiver<()>);
+pub struct RoomFreed {
+    room: Arc<Room>,
+    /// The count of returns when it was made.
+    seen: u64,
+    key: Option<u64>,
+}
 
 impl Future for RoomFreed {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(context).map(|_| ())
+        let room = Arc::clone(&self.room);
+        let mut state = lock(&room.state);
+        if state.ended.is_some() || state.returns != self.seen {
+            // whoever gave places back took the waker out
+            self.key = None;
+            return Poll::Ready(());
+        }
+        let key = self.key.unwrap_or_else(|| {
+            state.last_key = state.last_key.wrapping_add(1);
+            state.last_key
+        });
+        self.key = Some(key);
+        state.waiters.insert(key, context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for RoomFreed {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            lock(&self.room.state).waiters.remove(&key);
+        }
     }
 }
 

@@ -10,11 +10,16 @@
 
 mod directory;
 mod epoch;
+mod follow;
 mod keys;
 mod manifest;
 mod open;
 mod private;
+mod queue;
 mod recovery;
+mod retention;
+mod roll;
+mod store;
 mod tiler;
 mod writer;
 
@@ -28,6 +33,7 @@ use crate::evidence::wal::WalOptions;
 pub(crate) use epoch::{Epoch, PreviousLog};
 pub(crate) use open::{Creation, OpenedInstance, OpeningNotice, begin_epoch, open_instance, successor};
 pub(crate) use private::PrivateDir;
+pub(crate) use store::DurableStore;
 
 /// How the log on disk is kept; made by `EvidenceOptions`.
 #[derive(Clone, Debug)]
@@ -44,11 +50,9 @@ pub(crate) struct DurableOptions {
     pub(crate) signer: Option<Arc<dyn NoteSigner>>,
     /// Signs beside the signer: the key that replaces it, or that it replaced.
     pub(crate) co_signer: Option<Arc<dyn NoteSigner>>,
-    /// Sync every commit (strict, bounded) or only when tiles are (best effort).
-    pub(crate) sync: bool,
     /// Room between callers and disk, in records.
     pub(crate) capacity: usize,
-    /// How long the writer collects a batch before it syncs (bounded); zero in strict mode.
+    /// At most so long after the last one a commit follows a write; zero: each write is a commit (strict mode).
     pub(crate) commit_delay: Duration,
     /// How often a grown log is published, 1 s by default.
     pub(crate) publish_interval: Duration,
@@ -59,4 +63,6 @@ pub(crate) struct DurableOptions {
     /// Free bytes on the disk below which a warning is given.
     pub(crate) low_disk_bytes: u64,
     pub(crate) wal: WalOptions,
+    /// Bytes of the write-ahead log from which the writer waits for tiles.
+    pub(crate) wal_limit: u64,
 }

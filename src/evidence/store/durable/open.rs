@@ -548,7 +548,7 @@ fn is_unfinished(storage: &dyn Storage, directory: &Path) -> Result<bool, OpenEr
 }
 
 /// Removes a write-ahead log that is no longer needed, as far as it is there.
-fn remove_wal(place: &Place) -> Result<(), OpenError> {
+pub(super) fn remove_wal(place: &Place) -> Result<(), OpenError> {
     let storage = &*place.storage;
     let (state, wal) = (place.directory.join(STATE_DIRECTORY), place.wal_directory());
     if !has_directory(storage, &state)? {

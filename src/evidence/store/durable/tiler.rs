@@ -1,1 +1,317 @@
 //! The thread behind it: reads the write-ahead log, writes tiles, publishes checkpoints, moves the high-water mark.
+//!
+//! It reads back what the writing thread has made durable, and nothing else, so that running and recovering are one
+//! path and no checkpoint can come before the bytes it speaks of. Its errors fail no call: they are told, the segments
+//! stay, and it tries again; see `Writer::hold_back` for the end of that.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::super::{LogHealth, lock};
+use super::follow::{Follow, Task};
+use super::open::remove_wal;
+use super::recovery::Place;
+use super::store::LogTail;
+use super::{DurableOptions, PrivateDir};
+use crate::evidence::OpenError;
+use crate::evidence::checkpoint::Checkpoint;
+use crate::evidence::note::{MAX_NOTE_BYTES, UnverifiedNote};
+use crate::evidence::storage::{Storage, read_file, replace_file};
+use crate::evidence::tiles::{CHECKPOINT_FILE, TileError, TileWriter, WITNESSED_FILE};
+use crate::evidence::wal::{FrameKind, WalError, WalReader};
+
+/// A log that grows faster than its interval is published each time it has grown by so much.
+const PUBLISH_ENTRIES: u64 = 65_536;
+/// Tiles are synced when so many bytes of entries came together, or so much time has passed.
+const SEAL_BYTES: u64 = 16 << 20;
+const SEAL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The thread, from the writing thread's side.
+#[derive(Debug)]
+pub(super) struct Tiler {
+    logs: Option<Sender<LogTail>>,
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tiler {
+    /// Starts the thread with the log that is open.
+    pub(super) fn start(
+        storage: Arc<dyn Storage>,
+        private: PrivateDir,
+        options: &DurableOptions,
+        first: LogTail,
+        disk: Arc<Disk>,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = channel();
+        let ending = Arc::new(AtomicBool::new(false));
+        let interval = options.publish_interval;
+        let work = Work { storage, private, interval, disk, ending: Arc::clone(&ending) };
+        let thread = std::thread::Builder::new()
+            .name("rmcp-guard-tiler".to_owned())
+            .spawn(move || work.run(first, &receiver))?;
+        Ok(Self { logs: Some(sender), ending, thread: Some(thread) })
+    }
+
+    /// Goes on with the next log once the one before is finished.
+    pub(super) fn follow(&self, log: LogTail) {
+        if let Some(logs) = &self.logs {
+            // a tiler that is gone has said why, and its log is over
+            let _ = logs.send(log);
+        }
+    }
+
+    /// Waits until every log is published as far as it is finished, or has failed to be.
+    pub(super) fn end(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+        self.logs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What is known of the disk.
+#[derive(Debug)]
+pub(super) struct Disk {
+    low: u64,
+    state: Mutex<DiskState>,
+}
+
+#[derive(Debug, Default)]
+struct DiskState {
+    free: Option<u64>,
+    /// Little is left, or no segment could be made.
+    low: bool,
+}
+
+impl Disk {
+    pub(super) fn new(low: u64) -> Arc<Self> {
+        Arc::new(Self { low, state: Mutex::default() })
+    }
+
+    /// Says what is known of the disk.
+    pub(super) fn add_to(&self, log: LogHealth) -> LogHealth {
+        let state = lock(&self.state);
+        LogHealth { free_bytes: state.free, disk_low: state.low, ..log }
+    }
+
+    /// Warns once each time little is left; `spare` is whether room for the last words of the log is ready.
+    fn look(&self, storage: &dyn Storage, directory: &Path, spare: io::Result<()>) {
+        let free = storage.free_bytes(directory);
+        let low = free.is_some_and(|free| free < self.low) || spare.is_err();
+        let mut state = lock(&self.state);
+        state.free = free;
+        if low && !state.low {
+            let cause = spare.err().map(|error| error.to_string());
+            tracing::warn!(free, cause, path = %directory.display(), "the disk of the evidence log is getting full");
+        }
+        state.low = low;
+    }
+}
+
+/// Why the tiler could not go on.
+#[derive(Debug, thiserror::Error)]
+enum TilerError {
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error(transparent)]
+    Tile(#[from] TileError),
+    #[error("the checkpoint cannot be written")]
+    Checkpoint(#[source] io::Error),
+    #[error("the high-water mark cannot be moved")]
+    Mark(#[source] OpenError),
+    #[error("the write-ahead log of a finished log cannot be removed")]
+    Remove(#[source] OpenError),
+    #[error("segments of the write-ahead log cannot be given up")]
+    Release(#[source] io::Error),
+    /// What stands in the write-ahead log is not what was signed.
+    #[error("the tree of the tiles is not the one that was signed")]
+    OtherTree,
+}
+
+/// The thread's own.
+#[derive(Debug)]
+struct Work {
+    storage: Arc<dyn Storage>,
+    private: PrivateDir,
+    interval: Duration,
+    disk: Arc<Disk>,
+    /// The store is being closed: what fails now is left to the next opening.
+    ending: Arc<AtomicBool>,
+}
+
+/// A log and how far its tiles have come.
+#[derive(Debug)]
+struct Tiling {
+    reader: WalReader,
+    tiles: TileWriter,
+    follow: Arc<Follow>,
+    /// Something failed: what no sync has covered has to be written anew.
+    stale: bool,
+    /// The note of the last commit frame that was read, and its size.
+    note: Option<(Vec<u8>, u64)>,
+    published: u64,
+    sealed: u64,
+    sealed_bytes: u64,
+    sealed_at: Instant,
+}
+
+impl Work {
+    fn run(&self, first: LogTail, logs: &Receiver<LogTail>) {
+        self.serve(first);
+        while let Ok(log) = logs.recv() {
+            self.serve(log);
+        }
+    }
+
+    /// Follows one log until it is finished and published.
+    fn serve(&self, log: LogTail) {
+        let LogTail { reader, tiles, follow } = log;
+        let mut tiling = Tiling {
+            sealed_bytes: tiles.bytes(),
+            reader,
+            tiles,
+            follow: Arc::clone(&follow),
+            stale: false,
+            note: None,
+            published: 0,
+            sealed: 0,
+            sealed_at: Instant::now(),
+        };
+        let mut due = after(self.interval);
+        self.look_around(&follow);
+        loop {
+            let task = follow.task(due, tiling.tiles.frontier().size());
+            let interval_over = due <= Instant::now();
+            let result = self.step(&mut tiling, task, interval_over);
+            let failed = result.is_err();
+            tiling.stale = failed;
+            if let Err(error) = result {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "tiles of the evidence log could not be written; tried again later");
+            }
+            follow.failing(failed);
+            // what is not in tiles stays in the write-ahead log, and is taken up when the log is opened again
+            if task.finished && (!failed || self.ending.load(Ordering::Relaxed)) {
+                break;
+            }
+            if failed || interval_over {
+                due = after(self.interval);
+                self.look_around(&follow);
+            }
+        }
+        follow.over();
+    }
+
+    /// Keeps segments ready, and sees how full the disk is and how far witnesses have come.
+    fn look_around(&self, follow: &Follow) {
+        self.disk.look(&*self.storage, &follow.directory, follow.keeper.prepare_spares());
+        let path = follow.directory.join(WITNESSED_FILE);
+        let size = read_file(&*self.storage, &path, MAX_NOTE_BYTES).ok().and_then(|bytes| {
+            let note = UnverifiedNote::parse(&bytes).ok()?;
+            Some(Checkpoint::parse(note.text()).ok()?.size)
+        });
+        follow.witnessed(size);
+    }
+
+    /// Takes over what is durable, and publishes and seals it where that is due.
+    fn step(&self, tiling: &mut Tiling, task: Task, interval_over: bool) -> Result<(), TilerError> {
+        let Some(until) = task.until else { return Ok(()) };
+        if tiling.stale {
+            self.begin_anew(tiling)?;
+        }
+        while let Some(frame) = tiling.reader.next(Some(until))? {
+            match (frame.kind, frame.leaf) {
+                (FrameKind::Entry, Some(leaf)) => tiling.tiles.push(&frame.body, leaf)?,
+                (FrameKind::Entry, None) => return Err(TilerError::OtherTree),
+                (FrameKind::Commit, _) => {
+                    let size = tiling.tiles.frontier().size();
+                    tiling.note = Some((frame.body, size));
+                    if size.saturating_sub(tiling.published) >= PUBLISH_ENTRIES {
+                        self.publish(tiling)?;
+                    }
+                }
+                (FrameKind::Close, _) => {}
+            }
+        }
+        if tiling.reader.position() < until || tiling.tiles.frontier().size() < task.size {
+            return Err(TilerError::OtherTree);
+        }
+        if interval_over || task.finished || task.wanted > tiling.published {
+            self.publish(tiling)?;
+        }
+        let size = tiling.tiles.frontier().size();
+        let bytes = tiling.tiles.bytes().saturating_sub(tiling.sealed_bytes);
+        let old = interval_over && tiling.sealed_at.elapsed() >= SEAL_INTERVAL;
+        if size > tiling.sealed && (bytes >= SEAL_BYTES || old || task.seal > tiling.sealed) {
+            tiling.tiles.sync()?;
+            tiling.sealed = size;
+            tiling.sealed_bytes = tiling.tiles.bytes();
+            tiling.sealed_at = Instant::now();
+            tiling.tiles.drop_partials(tiling.published)?;
+            tiling.follow.keeper.release(size).map_err(TilerError::Release)?;
+            tiling.follow.sealed(size);
+        }
+        if task.rolled && size >= task.size {
+            remove_wal(&self.place(tiling)).map_err(TilerError::Remove)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the write-ahead log again from its start, and writes everything again that no sync has covered: after an
+    /// error nobody knows what of it is on the disk.
+    fn begin_anew(&self, tiling: &mut Tiling) -> Result<(), TilerError> {
+        let place = self.place(tiling);
+        let reader = WalReader::open(place.storage.clone(), &place.wal_directory(), &place.origin)?;
+        let tiles = TileWriter::open(place.storage.clone(), &place.directory, reader.start().size())?;
+        if tiles.frontier() != reader.start() {
+            return Err(TilerError::OtherTree);
+        }
+        tiling.sealed_bytes = tiles.bytes();
+        (tiling.reader, tiling.tiles, tiling.note) = (reader, tiles, None);
+        tiling.stale = false;
+        Ok(())
+    }
+
+    fn place(&self, tiling: &Tiling) -> Place {
+        Place {
+            storage: Arc::clone(&self.storage),
+            directory: tiling.follow.directory.clone(),
+            origin: Arc::clone(&tiling.follow.origin),
+        }
+    }
+
+    /// Publishes the note that was read last, if it is newer than the published one: first the tiles that it needs,
+    /// then the note, then the mark below which the log must never be seen again.
+    fn publish(&self, tiling: &mut Tiling) -> Result<(), TilerError> {
+        let Some((note, size)) = &tiling.note else { return Ok(()) };
+        if *size <= tiling.published {
+            return Ok(());
+        }
+        let tree = tiling.tiles.frontier();
+        let expected = Checkpoint::new(tiling.follow.origin.to_string(), tree.size(), tree.root());
+        let signed = UnverifiedNote::parse(note).and_then(|note| Checkpoint::parse(note.text()));
+        if signed != Ok(expected) {
+            return Err(TilerError::OtherTree);
+        }
+        tiling.tiles.write_partials()?;
+        let path = tiling.follow.directory.join(CHECKPOINT_FILE);
+        replace_file(&*self.storage, &path, note, true).map_err(TilerError::Checkpoint)?;
+        self.private.set_high_water(note).map_err(TilerError::Mark)?;
+        tiling.follow.published(*size, note);
+        tiling.published = *size;
+        Ok(())
+    }
+}
+
+fn after(interval: Duration) -> Instant {
+    let now = Instant::now();
+    // an interval without end publishes all the time rather than never
+    now.checked_add(interval).unwrap_or(now)
+}

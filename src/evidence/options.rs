@@ -1,0 +1,267 @@
+//! How a log is opened.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keyed::{KeyCell, KeyedHash};
+use super::note::NoteSigner;
+use super::storage::FsStorage;
+use super::store::durable::{Creation, DurableOptions, DurableStore, open_instance};
+use super::store::{MAX_MEMORY_RECORDS, MemoryStore};
+use super::wal::WalOptions;
+use super::{EvidenceLog, EvidenceMode, EvidenceStore, OpenError, OpenErrorKind, ParamsHash};
+use crate::clock::SystemClock;
+
+/// Records in the queue between callers and disk by default. At a kilobyte each this is 16 MiB, and at 200 syncs a
+/// second it takes more than three million calls a second to fill.
+pub const DEFAULT_QUEUE_RECORDS: usize = 16_384;
+
+/// Name of a process's logs where none is given.
+const DEFAULT_INSTANCE: &str = "main";
+/// What is appended to the log's directory to name the one of its keys.
+const PRIVATE_SUFFIX: &str = ".private";
+const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+const DEFAULT_ROLL_BYTES: u64 = 8 << 30;
+const DEFAULT_ROLL_AGE: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+/// How long records of bounded mode are collected before a sync: it bounds what a power cut can hide, and a sync for
+/// each write would cost more than everything else.
+const COMMIT_DELAY: Duration = Duration::from_millis(1);
+/// Days of an ordinary log fit into this.
+const LOW_DISK_BYTES: u64 = 2 << 30;
+/// Bytes of the write-ahead log from which the writer waits for tiles: seconds of the fastest writing there is.
+const WAL_LIMIT: u64 = 1 << 30;
+/// Opening a log makes two segments of the first length; a busy log doubles up to the greatest.
+const WAL: WalOptions = WalOptions { first_segment: 1 << 20, max_segment: 64 << 20, spare_segments: 1 };
+
+/// How a log is opened; see [`EvidenceLog::options`].
+#[derive(Clone, Debug)]
+pub struct EvidenceOptions {
+    pub(super) mode: EvidenceMode,
+    pub(super) params_hash: ParamsHash,
+    pub(super) wait_limit: Option<Duration>,
+    queue: usize,
+    origin: Option<String>,
+    instance: String,
+    private_dir: Option<PathBuf>,
+    signer: Option<Arc<dyn NoteSigner>>,
+    co_signer: Option<Arc<dyn NoteSigner>>,
+    checkpoint_interval: Duration,
+    roll_bytes: u64,
+    roll_age: Duration,
+}
+
+impl Default for EvidenceOptions {
+    fn default() -> Self {
+        Self {
+            mode: EvidenceMode::default(),
+            params_hash: ParamsHash::default(),
+            wait_limit: None,
+            queue: DEFAULT_QUEUE_RECORDS,
+            origin: None,
+            instance: DEFAULT_INSTANCE.to_owned(),
+            private_dir: None,
+            signer: None,
+            co_signer: None,
+            checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
+            roll_bytes: DEFAULT_ROLL_BYTES,
+            roll_age: DEFAULT_ROLL_AGE,
+        }
+    }
+}
+
+impl EvidenceOptions {
+    /// When a decision counts as recorded; [`EvidenceMode::Bounded`] by default.
+    #[must_use]
+    pub const fn mode(mut self, mode: EvidenceMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// How arguments are hashed; [`ParamsHash::Keyed`] by default.
+    #[must_use]
+    pub const fn params_hash(mut self, form: ParamsHash) -> Self {
+        self.params_hash = form;
+        self
+    }
+
+    /// How long a call may wait for room or for the disk before it is denied; by default 250 ms in strict mode and
+    /// 50 ms in the others.
+    #[must_use]
+    pub const fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = Some(limit);
+        self
+    }
+
+    /// Places in the queue between callers and disk, [`DEFAULT_QUEUE_RECORDS`] by default. Every call in flight holds
+    /// two of them, one where outcomes are not recorded; with fewer places than that every call is denied.
+    #[must_use]
+    pub const fn queue(mut self, records: usize) -> Self {
+        self.queue = records;
+        self
+    }
+
+    /// First part of the log's origin (c2sp.org/tlog-checkpoint), such as `files.example.com/evidence`; the instance and
+    /// the number of the log follow it. Fixed when the instance is made; by default it is a random name.
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// Name of this process's logs below the directory, `main` by default. Processes that share a directory need a name
+    /// each: ASCII letters, digits, `-` and `_`, at most 64.
+    #[must_use]
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = name.into();
+        self
+    }
+
+    /// Where the log's keys and its high-water mark are kept; by default `<directory>.private`. Whoever can write there and
+    /// in the log's directory can roll the log back unseen, so another volume is better, and a witness better still.
+    #[must_use]
+    pub fn private_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.private_dir = Some(directory.into());
+        self
+    }
+
+    /// Signs with `signer` instead of a key that is made in the private directory. Its name is the origin, so the log
+    /// never rolls.
+    #[must_use]
+    pub fn signer(mut self, signer: Arc<dyn NoteSigner>) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// Lets `signer`, of the same name, sign every checkpoint beside the log's own key: how a key is replaced, since
+    /// readers ignore signatures of keys that they do not know.
+    #[must_use]
+    pub fn co_signer(mut self, signer: Arc<dyn NoteSigner>) -> Self {
+        self.co_signer = Some(signer);
+        self
+    }
+
+    /// How often a log that has grown publishes its checkpoint; 1 s by default. In best-effort mode also how often it is
+    /// synced.
+    #[must_use]
+    pub const fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// Bytes of entries after which a new log is begun; 8 GiB by default. The old one stays, whole and provable.
+    #[must_use]
+    pub const fn roll_after_bytes(mut self, bytes: u64) -> Self {
+        self.roll_bytes = bytes;
+        self
+    }
+
+    /// Age after which a new log is begun; 31 days by default.
+    #[must_use]
+    pub const fn roll_after_age(mut self, age: Duration) -> Self {
+        self.roll_age = age;
+        self
+    }
+
+    /// Makes a new log in `directory`.
+    ///
+    /// # Errors
+    /// [`OpenError`], of kind [`Exists`](super::OpenErrorKind) where there is one.
+    pub fn create(self, directory: impl AsRef<Path>) -> Result<EvidenceLog, OpenError> {
+        self.open_durable(directory.as_ref(), Creation::Create)
+    }
+
+    /// Opens the log in `directory`, which must be there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<EvidenceLog, OpenError> {
+        self.open_durable(directory.as_ref(), Creation::Open)
+    }
+
+    /// Opens the log in `directory`, making it where it does not exist. One process writes to an instance at a time.
+    ///
+    /// What a crash left unfinished is cut off, and the log says so. A log that is shorter or other than its high-water
+    /// mark says is refused, and so is one that somebody damaged. The files belong to this log alone: once they are
+    /// moved, cut or written by anybody else, the log has failed for good.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the directory is in use, open to other users, damaged, or not the one that the mark speaks of.
+    pub fn create_or_open(self, directory: impl AsRef<Path>) -> Result<EvidenceLog, OpenError> {
+        self.open_durable(directory.as_ref(), Creation::CreateOrOpen)
+    }
+
+    fn open_durable(self, directory: &Path, creation: Creation) -> Result<EvidenceLog, OpenError> {
+        let options = self.durable(directory)?;
+        let clock = Arc::new(SystemClock);
+        let opened = open_instance(Arc::new(FsStorage), options, creation, &*clock)?;
+        let keys = KeyCell::new(KeyedHash::new(&opened.private.hash_key()?.0));
+        let store = Arc::new(DurableStore::start(opened, keys.clone(), clock)?);
+        Ok(EvidenceLog::new(&self, Arc::clone(&store) as Arc<dyn EvidenceStore>, Some(store), keys))
+    }
+
+    fn durable(&self, directory: &Path) -> Result<DurableOptions, OpenError> {
+        // names are looked up again later, when the process may have another working directory
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|error| OpenError::new(OpenErrorKind::Io).at(path).caused_by(error))
+        };
+        let directory = absolute(directory)?;
+        let private = match &self.private_dir {
+            Some(private) => absolute(private)?,
+            None => beside(&directory),
+        };
+        Ok(DurableOptions {
+            directory,
+            private,
+            instance: self.instance.clone(),
+            origin: self.origin.clone(),
+            signer: self.signer.clone(),
+            co_signer: self.co_signer.clone(),
+            capacity: self.capacity(),
+            commit_delay: match self.mode {
+                EvidenceMode::Strict => Duration::ZERO,
+                EvidenceMode::Bounded => COMMIT_DELAY,
+                EvidenceMode::BestEffort => self.checkpoint_interval.max(COMMIT_DELAY),
+            },
+            publish_interval: self.checkpoint_interval,
+            roll_bytes: self.roll_bytes,
+            roll_age: self.roll_age,
+            low_disk_bytes: LOW_DISK_BYTES,
+            wal_limit: WAL_LIMIT,
+            wal: WAL,
+        })
+    }
+
+    /// A log in memory, which holds at most [`MAX_MEMORY_RECORDS`] records and then denies.
+    ///
+    /// # Errors
+    /// [`OpenError`] of kind [`Randomness`](super::OpenErrorKind::Randomness) when no hash key can be made.
+    pub fn in_memory(self) -> Result<EvidenceLog, OpenError> {
+        self.store(Arc::new(MemoryStore::new(MAX_MEMORY_RECORDS)))
+    }
+
+    /// A log in a store of your own; hash key and mode are this log's.
+    ///
+    /// # Errors
+    /// [`OpenError`] of kind [`Randomness`](super::OpenErrorKind::Randomness) when no hash key can be made.
+    pub fn store(self, store: Arc<dyn EvidenceStore>) -> Result<EvidenceLog, OpenError> {
+        let keys = KeyCell::new(KeyedHash::random()?);
+        Ok(EvidenceLog::new(&self, store, None, keys))
+    }
+
+    /// The queue, and in best-effort mode the place that is kept for the gap record at the end.
+    const fn capacity(&self) -> usize {
+        match self.mode {
+            EvidenceMode::BestEffort => self.queue.saturating_add(1),
+            EvidenceMode::Strict | EvidenceMode::Bounded => self.queue,
+        }
+    }
+}
+
+/// `directory` with the suffix of the private directory.
+fn beside(directory: &Path) -> PathBuf {
+    let mut name: OsString = directory.as_os_str().to_owned();
+    name.push(PRIVATE_SUFFIX);
+    name.into()
+}

@@ -1,0 +1,72 @@
+//! Taking away what may not be kept: redaction, pruning, and destroying keys of hashes. Each of these is told in the log,
+//! durably, before it is done.
+
+use std::time::Duration;
+
+use super::keyed::KeyedHash;
+use super::record::{NoticeRecord, Record};
+use super::{AppendError, EvidenceId, EvidenceLog, OpenError, OpenErrorKind};
+use crate::clock::{Clock as _, SystemClock};
+
+/// How long one of these may take before it is given up.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl EvidenceLog {
+    /// Takes the body of entry `index` out of the log that is being written, keeping its leaf hash so that every proof
+    /// holds, and records who asked (`by`) and why. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn redact(&self, index: u64, by: &str, why: &str) -> Result<(), OpenError> {
+        let members = vec![("index", index.to_string()), ("by", by.to_owned()), ("why", why.to_owned())];
+        self.record_deed("entry_redacted", members)?;
+        let Some(store) = self.durable() else { return Err(OpenError::new(OpenErrorKind::Foreign)) };
+        store.redact(index, LIMIT)
+    }
+
+    /// Removes the bodies and leaf hashes of the entries below `index` (rounded down to a full bundle), keeping the tree
+    /// above them so that proofs of later entries hold, and records it. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn prune(&self, index: u64, by: &str, why: &str) -> Result<(), OpenError> {
+        let members = vec![("below", index.to_string()), ("by", by.to_owned()), ("why", why.to_owned())];
+        self.record_deed("entries_pruned", members)?;
+        let Some(store) = self.durable() else { return Err(OpenError::new(OpenErrorKind::Foreign)) };
+        store.prune(index, LIMIT)
+    }
+
+    /// Destroys the key of keyed hashes named `key_id`, so that nobody can find what was hashed by guessing any more
+    /// (crypto-shredding), and records it. The key in use is replaced first. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn shred_hash_key(&self, key_id: &str, by: &str, why: &str) -> Result<(), OpenError> {
+        let Some(store) = self.durable() else { return Err(OpenError::new(OpenErrorKind::Foreign)) };
+        if self.key_id() == key_id {
+            let key = store.private().rotate_hash_key()?;
+            self.keys().set(KeyedHash::new(&key));
+        }
+        let members = vec![("key_id", key_id.to_owned()), ("by", by.to_owned()), ("why", why.to_owned())];
+        self.record_deed("params_key_shredded", members)?;
+        match store.private().shred_hash_key(key_id)? {
+            true => Ok(()),
+            false => Err(OpenError::new(OpenErrorKind::Key)),
+        }
+    }
+
+    /// Records what will be done, and waits until that is durable.
+    fn record_deed(&self, name: &'static str, members: Vec<(&'static str, String)>) -> Result<(), OpenError> {
+        let now = SystemClock.now();
+        let record = Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, name, members));
+        let durable = self.reserve_blocking(1).and_then(|mut place| {
+            let mut ticket = self.append(&mut place, &record)?;
+            match ticket.is_recorded() {
+                // in best-effort mode nothing is synced before the next checkpoint
+                true => self.publish(LIMIT).and_then(|_| ticket.wait_durable(LIMIT)),
+                false => Err(AppendError::Full),
+            }
+        });
+        durable.map_err(|error| OpenError::new(OpenErrorKind::Io).caused_by(error))
+    }
+}

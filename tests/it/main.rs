@@ -32,6 +32,8 @@ mod one_authentication;
 #[cfg(feature = "client")] // for reqwest
 mod raw_http;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 #[cfg(feature = "client")] // for reqwest
 mod session_layer;
 #[cfg(test)]

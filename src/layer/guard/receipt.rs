@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::evidence::Receipt;
 
 /// An answer of the inner service.
-pub(in crate::layer) trait Answer {
+pub(crate) trait Answer {
     /// Its `_meta`; `None` for a kind that has none.
     fn meta(&mut self) -> Option<&mut Option<MetaObject>>;
 
@@ -36,7 +36,7 @@ pub(in crate::layer) trait Answer {
 }
 
 /// [`Answer::strip`] for whatever the inner service answered.
-pub(in crate::layer) fn stripped<T: Answer>(mut answer: Result<T, ErrorData>) -> Result<T, ErrorData> {
+pub(crate) fn stripped<T: Answer>(mut answer: Result<T, ErrorData>) -> Result<T, ErrorData> {
     match &mut answer {
         Ok(answer) => answer.strip(),
         Err(error) => strip_error(error),

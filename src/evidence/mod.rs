@@ -63,7 +63,7 @@ pub use log::{EvidenceHealth, EvidenceLog};
 pub use options::{DEFAULT_QUEUE_RECORDS, EvidenceOptions};
 pub use params_hash::{MAX_PARAMS_JSON_BYTES, ParamsJsonError, compute_params_hash, compute_params_hash_json};
 pub use reader::{LogEntry, LogReader, read_records};
-pub use receipt::{MAX_ORIGIN_BYTES, Receipt, ReceiptError};
+pub use receipt::{MAX_RECEIPT_ORIGIN_BYTES, Receipt, ReceiptError};
 pub use record::{
     DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
 };

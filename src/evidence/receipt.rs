@@ -12,8 +12,9 @@ use super::verify::{TlogProof, TlogProofError, Verifier};
 use super::{Entry, EvidenceId};
 use crate::encoding::{base64url, base64url_decode, parse_unique_json};
 
-/// Bytes of a log's origin that a receipt can hold. One of up to 104 bytes leaves the receipt's JSON within 256.
-pub const MAX_ORIGIN_BYTES: usize = 255;
+/// Bytes of a log's origin that a receipt can hold, the instance and the number of the log included. One of up to 104
+/// bytes leaves the receipt's JSON within 256.
+pub const MAX_RECEIPT_ORIGIN_BYTES: usize = 300;
 
 /// Where a record stands: enough to ask for its proof later. Not a proof itself.
 ///
@@ -104,7 +105,7 @@ impl Receipt {
         let text = |name: &str| members.get(name).and_then(Value::as_str);
         // what a note's key can be called (c2sp.org/signed-note), in ASCII: this text goes to terminals
         let origin = text("origin").filter(|origin| {
-            (1..=MAX_ORIGIN_BYTES).contains(&origin.len())
+            (1..=MAX_RECEIPT_ORIGIN_BYTES).contains(&origin.len())
                 && origin.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+')
         })?;
         let leaf = text("leaf").filter(|leaf| leaf.len() <= HASH_BYTES.saturating_mul(2))?;
@@ -193,7 +194,7 @@ mod tests {
             ("origin", json!("a+b")),
             ("origin", json!("a\u{1b}[2J")),
             ("origin", json!("ä")),
-            ("origin", json!("o".repeat(MAX_ORIGIN_BYTES + 1))),
+            ("origin", json!("o".repeat(MAX_RECEIPT_ORIGIN_BYTES + 1))),
             ("origin", json!(1)),
             ("id", json!("x")),
             ("id", json!(format!("{{{ID}}}"))),

@@ -299,7 +299,8 @@ impl GuardConfigBuilder {
         self
     }
 
-    /// Whether the end of each allowed call is recorded; on by default.
+    /// Whether the end of each allowed call is recorded; on by default. Where it is off, an answer under strict evidence
+    /// waits for its decision only.
     #[must_use]
     pub const fn outcomes(mut self, yes: bool) -> Self {
         self.outcomes = yes;

@@ -11,7 +11,7 @@ use rmcp::model::CallToolResult;
 use crate::encoding::parse_unique_json;
 use crate::evidence::Receipt;
 
-/// Bytes of a line of a [`ReceiptBook`]: what [`Receipt::to_json`] writes has 152 beside the origin, which has 255 at
+/// Bytes of a line of a [`ReceiptBook`]: what [`Receipt::to_json`] writes has 152 beside the origin, which has 300 at
 /// most.
 const MAX_LINE_BYTES: u64 = 512;
 
@@ -236,7 +236,9 @@ mod tests {
         for two in receipts.chunks(2) {
             let book = ReceiptBook::open(&path, 4 * line).unwrap();
             assert_eq!(ReceiptBook::open(&path, 4 * line).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-            two.iter().for_each(|receipt| book.keep(receipt).unwrap());
+            for receipt in two {
+                book.keep(receipt).unwrap();
+            }
             book.sync().unwrap();
         }
         let book = ReceiptBook::open(&path, 4 * line).unwrap();

@@ -586,3 +586,6 @@ fn finish(
     let path = place.directory.join(CHECKPOINT_FILE);
     replace_file(&*place.storage, &path, &note, true).map_err(OpenError::io(&path))
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,101 @@ impl PrivateDir {
 fn is_key_id(text: &str) -> bool {
     text.len() == KEY_ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::storage::FsStorage;
+
+    fn private() -> (tempfile::TempDir, PrivateDir) {
+        let temporary = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(FsStorage);
+        let private = PrivateDir::find(&storage, &temporary.path().join("private"), "main").unwrap();
+        private.create().unwrap();
+        (temporary, private)
+    }
+
+    fn kid(key: &[u8; KEY_BYTES]) -> String {
+        KeyedHash::new(key).key_id().to_owned()
+    }
+
+    #[test]
+    fn the_hash_key_stays_until_it_is_replaced() {
+        let (_temporary, private) = private();
+        let (key, made) = private.hash_key().unwrap();
+        assert!(made);
+        assert_eq!(private.hash_key().unwrap(), (key.clone(), false));
+        let next = private.rotate_hash_key().unwrap();
+        assert_ne!(key, next);
+        assert_eq!(private.hash_key().unwrap(), (next.clone(), false));
+        // the old one is still there for those who have to compare
+        assert_eq!(std::fs::read(private.hash_key_path(&kid(&key))).unwrap(), key.as_slice());
+    }
+
+    #[test]
+    fn a_key_is_destroyed_and_never_the_one_in_use() {
+        let (_temporary, private) = private();
+        let (old, _) = private.hash_key().unwrap();
+        let old_kid = kid(&old);
+        assert_eq!(private.shred_hash_key(&old_kid).unwrap_err().kind(), OpenErrorKind::KeyInUse);
+        let new = private.rotate_hash_key().unwrap();
+        // whoever still holds the file sees zeros
+        let mut held = std::fs::File::open(private.hash_key_path(&old_kid)).unwrap();
+        assert!(private.shred_hash_key(&old_kid).unwrap());
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut held, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; KEY_BYTES]);
+        assert!(!private.hash_key_path(&old_kid).exists());
+        assert!(!private.shred_hash_key(&old_kid).unwrap());
+        assert_eq!(private.hash_key().unwrap(), (new, false));
+    }
+
+    #[test]
+    fn a_name_that_is_no_keys_leads_nowhere() {
+        let (temporary, private) = private();
+        private.hash_key().unwrap();
+        std::fs::write(temporary.path().join("private/main/aaaaaaaa.key"), "x").unwrap();
+        for name in ["", "../aaaaaaaa", "/etc/passwd", "current", "AAAAAAAAAA.", "AAAAAAAAAAé"] {
+            assert!(!private.shred_hash_key(name).unwrap(), "{name}");
+        }
+        assert!(temporary.path().join("private/main/aaaaaaaa.key").exists());
+    }
+
+    #[test]
+    fn a_key_that_is_none_or_another_is_refused() {
+        let (_temporary, private) = private();
+        let (key, _) = private.hash_key().unwrap();
+        let path = private.hash_key_path(&kid(&key));
+        for bytes in [&[7; KEY_BYTES][..], &[7; 31], &[7; 33], &[7; 100], &[]] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = private.hash_key().unwrap_err();
+            assert_eq!((error.kind(), error.path()), (OpenErrorKind::Key, Some(path.as_path())));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(private.hash_key().unwrap_err().kind(), OpenErrorKind::Key);
+        let current = private.path().join("params/current");
+        for text in ["", "../../../etc", "AAAAAAAAAAAA"] {
+            std::fs::write(&current, text).unwrap();
+            let error = private.hash_key().unwrap_err();
+            assert_eq!((error.kind(), error.path()), (OpenErrorKind::Key, Some(current.as_path())), "{text}");
+        }
+        // where there never was one it is made
+        std::fs::remove_file(&current).unwrap();
+        assert!(private.hash_key().unwrap().1);
+    }
+
+    #[test]
+    fn the_signing_key_is_one_for_all_names() {
+        let (_temporary, private) = private();
+        assert!(private.signer("log.example/main/1").unwrap().is_none());
+        private.make_signing_key().unwrap();
+        let key = |name: &str| {
+            use crate::evidence::note::NoteSigner as _;
+            let signer = private.signer(name).unwrap().unwrap();
+            assert_eq!(signer.verifier_key().name(), name);
+            signer.to_pkcs8_pem().unwrap()
+        };
+        assert_eq!(key("log.example/main/1"), key("log.example/main/2"));
+        assert!(!format!("{private:?}").contains(key("a").lines().nth(1).unwrap()));
+    }
+}

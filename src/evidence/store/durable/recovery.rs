@@ -146,7 +146,14 @@ impl Place {
 
     pub(super) fn wal_error(&self, error: WalError) -> OpenError {
         match error {
-            WalError::Io(error) => OpenError::io(&self.wal_directory())(error),
+            WalError::Io(error) => {
+                let kind = match error.kind() {
+                    // it is made before a log has its `log.json`
+                    io::ErrorKind::NotFound => OpenErrorKind::DamagedWal { offset: 0 },
+                    _ => OpenErrorKind::Io,
+                };
+                OpenError::new(kind).at(&self.wal_directory()).caused_by(error)
+            }
             WalError::Damaged { ref path, offset, .. } => {
                 OpenError::new(OpenErrorKind::DamagedWal { offset }).at(&path.clone()).caused_by(error)
             }

@@ -1,219 +1,121 @@
-//! A process that dies between any two operations on the disk, while it opens.
-
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Processes that die, and disks that lose power, at every change that opening makes on the disk.
 
 use super::*;
-use crate::evidence::storage::{PathKind, StorageFile};
+use crate::evidence::storage::sim::SimDisk;
 
-/// The real file system, until the given number of changes was made; then everything fails, as for a process that died.
-#[derive(Clone, Debug)]
-struct Dying {
-    left: Arc<AtomicU64>,
+fn open_on(disk: &SimDisk) -> Result<OpenedInstance, OpenError> {
+    open_instance(Arc::new(disk.clone()), options(Path::new("/")), Creation::CreateOrOpen, &SystemClock)
 }
 
-/// The real file system without its syncs, which only a power cut would need.
-pub(super) fn never_dying() -> Arc<dyn Storage> {
-    Dying::after(u64::MAX)
+/// Outcomes of a cut that are tried at each change; `RMCP_GUARD_FULL=1` tries many.
+fn seeds() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "how long a test runs")]
+    let full = std::env::var("RMCP_GUARD_FULL").is_ok();
+    if full { 40 } else { 1 }
 }
 
-impl Dying {
-    fn after(changes: u64) -> Arc<dyn Storage> {
-        Arc::new(Self { left: Arc::new(AtomicU64::new(changes)) })
-    }
-
-    fn change(&self) -> io::Result<()> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map(drop).map_err(|_| io::Error::other("dead"))
-    }
-
-    fn file(&self, file: io::Result<Box<dyn StorageFile>>) -> io::Result<Box<dyn StorageFile>> {
-        Ok(Box::new(DyingFile { file: file?, storage: self.clone() }))
-    }
-}
-
-impl Storage for Dying {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.change()?;
-        FsStorage.create_dir(path)
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        self.change()?;
-        self.file(FsStorage.create_new(path))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        self.file(FsStorage.open(path))
-    }
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        self.file(FsStorage.open_read(path))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change()?;
-        FsStorage.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.change()?;
-        FsStorage.remove_file(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.change()?;
-        FsStorage.remove_dir(path)
-    }
-    fn inspect(&self, path: &Path) -> io::Result<Option<(PathKind, bool)>> {
-        FsStorage.inspect(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        FsStorage.list(path)
-    }
-    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
-        self.change()
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>> {
-        self.change()?;
-        FsStorage.lock(path)
-    }
-    fn free_bytes(&self, path: &Path) -> Option<u64> {
-        FsStorage.free_bytes(path)
-    }
-}
-
-#[derive(Debug)]
-struct DyingFile {
-    file: Box<dyn StorageFile>,
-    storage: Dying,
-}
-
-impl StorageFile for DyingFile {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.storage.change() {
-            // what the dead process was just writing is there in part
-            self.file.write_at(offset, bytes.get(..bytes.len() / 2).unwrap_or_default())?;
-            return Err(error);
-        }
-        self.file.write_at(offset, bytes)
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, buffer)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn sync_data(&mut self) -> io::Result<()> {
-        self.storage.change()
-    }
-    fn sync_all(&mut self) -> io::Result<()> {
-        self.storage.change()
-    }
-    fn set_len(&mut self, bytes: u64) -> io::Result<()> {
-        self.storage.change()?;
-        self.file.set_len(bytes)
-    }
-    fn is_still_at(&self, path: &Path) -> io::Result<bool> {
-        self.file.is_still_at(path)
-    }
-}
-
-/// Opens what `prepare` makes with a process that dies after 0, 1, 2, .. changes, until one lives long enough; each time
-/// the next process must open it and find what `check` wants. Returns how many died.
-fn die_everywhere(prepare: impl Fn() -> World, check: impl Fn(&mut OpenedInstance)) -> u64 {
-    let prepared = prepare();
-    for changes in 0.. {
-        let mut world = World::new();
-        copy_tree_if_there(&prepared.options.directory, &world.options.directory);
-        copy_tree_if_there(&prepared.options.private, &world.options.private);
-        world.storage = Dying::after(changes);
-        let died = match world.open_as(Creation::CreateOrOpen) {
-            Ok(_) => false,
-            Err(error) => {
-                assert_eq!(error.kind(), OpenErrorKind::Io, "{changes}: {error}");
-                true
+/// Opens what `prepare` leaves on a disk that stops after 0, 1, 2, .. changes, until it stops no more; by the death of
+/// the process and by loss of power. Each time the next process must open it and find what `check` wants, and what it has
+/// found must outlast another loss of power. Returns how many changes there are.
+fn stop_everywhere(prepare: impl Fn(&SimDisk), check: impl Fn(&OpenedInstance)) -> u64 {
+    let prepared = SimDisk::new(1);
+    prepare(&prepared);
+    let mut most = 0;
+    for (power, seed) in (0..seeds()).flat_map(|seed| [(false, seed), (true, seed)]) {
+        for change in 1.. {
+            assert!(change < 1_000, "it never ends");
+            let disk = prepared.restart(seed);
+            disk.cut_power_at(disk.changes() + change);
+            let first = open_on(&disk);
+            if let Err(error) = &first {
+                assert_eq!(error.kind(), OpenErrorKind::Io, "{change}: {error}");
             }
-        };
-        world.storage = never_dying();
-        // twice, since the first process must have left it as it should be
-        for _ in 0..2 {
-            check(&mut world.open());
+            let size = first.as_ref().map(|log| (log.epoch.number, log.epoch.frontier.size()));
+            let size = size.ok();
+            drop(first);
+            let mut disk = if power { disk.crash(seed + change) } else { disk.restart(seed + change) };
+            let mut found = size;
+            for _ in 0..2 {
+                let log = open_on(&disk).unwrap_or_else(|error| panic!("{power} {seed} {change}: {error:?}"));
+                check(&log);
+                let size = (log.epoch.number, log.epoch.frontier.size());
+                assert_eq!(*found.get_or_insert(size), size, "{power} {seed} {change}");
+                drop(log);
+                disk = disk.crash(seed + change);
+            }
+            if size.is_some() {
+                most = most.max(change);
+                break;
+            }
         }
-        if !died {
-            return changes;
-        }
-        assert!(changes < 1_000, "no process lives");
     }
-    0
-}
-
-fn copy_tree_if_there(from: &Path, to: &Path) {
-    if from.exists() {
-        copy_tree(from, to);
-    }
+    most
 }
 
 #[test]
-fn a_process_that_dies_while_it_makes_a_log_is_no_obstacle() {
-    let died = die_everywhere(World::new, |log| {
+fn a_log_is_made_whole_or_not_at_all() {
+    let prepare = |_: &SimDisk| {};
+    let changes = stop_everywhere(prepare, |log| {
         assert_eq!((log.epoch.number, log.epoch.frontier.size()), (1, 0));
-        assert_eq!(log.told(), ["log_opened"]);
+        assert_eq!(log.told().first(), Some(&"log_opened"));
     });
-    assert!(died > 30, "{died}");
+    assert!(changes > 30, "{changes}");
 }
 
 #[test]
-fn a_process_that_dies_while_it_recovers_changes_nothing() {
-    let prepare = || {
-        let world = World::released(300);
-        let mut log = world.open();
+fn a_recovery_that_stops_changes_nothing() {
+    let prepare = |disk: &SimDisk| {
+        let mut log = open_on(disk).unwrap();
+        log.append(300);
+        log.publish();
+        log.epoch.wal.keeper().release(300).unwrap();
         log.append(5);
-        log.push(&notice("test", "whole"));
-        log.push(&notice("test", "torn"));
-        let end = log.epoch.wal.write().unwrap();
-        let segment = world.segments().pop().unwrap();
-        let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &[0; 20], end.offset - 20).unwrap();
-        make_file(&world.epoch().join("checkpoint.tmp"));
-        world
+        log.push(&notice("test", "not synced"));
+        log.push(&notice("test", "not synced either"));
+        log.epoch.wal.write().unwrap();
+        disk.put("/log/main/00000001/checkpoint.tmp", Vec::new());
     };
-    let died = die_everywhere(prepare, |log| {
-        assert_eq!((log.epoch.number, log.epoch.frontier.size()), (1, 306));
-        assert!(log.told().contains(&"unsigned_tail"));
-        log.seal();
+    let changes = stop_everywhere(prepare, |log| {
+        assert_eq!(log.epoch.number, 1);
+        assert!((305..=307).contains(&log.epoch.frontier.size()), "{}", log.epoch.frontier.size());
+        assert!(log.epoch.unsealed.start().size() > 0);
     });
-    assert!(died > 10, "{died}");
+    assert!(changes > 10, "{changes}");
 }
 
 #[test]
-fn a_process_that_dies_while_it_begins_the_next_log_is_no_obstacle() {
-    let prepare = || {
-        let world = World::published(20);
-        let mut log = world.open();
+fn the_next_log_is_begun_whole_or_not_at_all() {
+    let prepare = |disk: &SimDisk| {
+        let mut log = open_on(disk).unwrap();
+        log.append(20);
+        log.publish();
         log.roll();
-        world
     };
-    let died = die_everywhere(prepare, |log| {
+    let changes = stop_everywhere(prepare, |log| {
         assert_eq!((log.epoch.number, log.epoch.frontier.size()), (2, 0));
         assert_eq!(log.epoch.previous.as_ref().unwrap().size, 21);
         assert_eq!(log.told(), ["log_opened"]);
     });
-    assert!(died > 30, "{died}");
+    assert!(changes > 30, "{changes}");
 }
 
 #[test]
-fn a_process_that_dies_while_it_finishes_a_closed_log_is_no_obstacle() {
-    let prepare = || {
-        let world = World::published(20);
-        let mut log = world.open();
+fn a_closed_log_is_finished_whole_or_not_at_all() {
+    let prepare = |disk: &SimDisk| {
+        let mut log = open_on(disk).unwrap();
+        log.append(20);
+        log.publish();
         log.append(250);
         log.roll();
         let end = log.epoch.as_previous();
         begin_epoch(&log.storage, &log.options, &log.private, 2, Some(end), SystemTime::UNIX_EPOCH).unwrap();
-        world
     };
-    let died = die_everywhere(prepare, |log| {
+    let changes = stop_everywhere(prepare, |log| {
         assert_eq!((log.epoch.number, log.epoch.frontier.size()), (2, 0));
-        assert_eq!(log.epoch.previous.as_ref().unwrap().size, 271);
-        let closed = log.directory.join("00000001");
-        let mut tiles = TileReader::new(Arc::clone(&log.storage), &closed, 271);
-        let root = crate::evidence::merkle::root_at(&mut tiles, 271).unwrap();
-        assert_eq!(root, log.epoch.previous.as_ref().unwrap().root);
+        let end = log.epoch.previous.as_ref().unwrap();
+        assert_eq!(end.size, 271);
+        let mut tiles = TileReader::new(Arc::clone(&log.storage), &log.directory.join("00000001"), 271);
+        assert_eq!(crate::evidence::merkle::root_at(&mut tiles, 271).unwrap(), end.root);
     });
-    assert!(died > 30, "{died}");
+    assert!(changes > 30, "{changes}");
 }

@@ -14,6 +14,7 @@ fn links_between_documents_lead_somewhere() {
         "SECURITY.md",
         "docs/ARCHITECTURE.md",
         "docs/DESIGN.md",
+        "docs/EVIDENCE.md",
         "docs/MIGRATING.md",
         "examples/client/README.md",
         "examples/filesystem-server/README.md",

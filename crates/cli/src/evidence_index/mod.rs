@@ -10,6 +10,8 @@ mod row;
 mod search;
 mod set;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use filter::{Filter, ToolFilter};
 pub(crate) use row::{Row, event_of, micros, rfc3339};

@@ -172,11 +172,19 @@ impl Log {
     }
 }
 
-/// Why a log could not be read, with its exit code.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what is not damage is a file that cannot be used")]
+/// Why a log could not be read or opened, with its exit code.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are files that cannot be used")]
 pub(crate) fn failure(error: &OpenError) -> Failure {
     let exit = match error.kind() {
-        OpenErrorKind::Damaged { .. } => Exit::Tampered,
+        OpenErrorKind::RolledBack { .. }
+        | OpenErrorKind::Forked
+        | OpenErrorKind::OtherLog
+        | OpenErrorKind::Mark
+        | OpenErrorKind::Checkpoint
+        | OpenErrorKind::Unsigned
+        | OpenErrorKind::DamagedWal { .. }
+        | OpenErrorKind::Damaged { .. } => Exit::Tampered,
+        OpenErrorKind::DamagedTiles | OpenErrorKind::EpochGap { .. } | OpenErrorKind::NoManifest => Exit::Incomplete,
         _ => Exit::Input,
     };
     Failure::from(error.clone()).with_exit(exit)

@@ -268,6 +268,20 @@ impl EvidenceLog {
         self.0.durable.as_deref()
     }
 
+    /// Appends an event in its canonical form, whatever the mode; waits at most `limit` for room.
+    pub(super) fn append_event(&self, event: Vec<u8>, limit: Duration) -> Result<Ticket, AppendError> {
+        let store = &self.0.store;
+        loop {
+            // listen first, or room that returns in between would go unnoticed
+            let freed = self.room();
+            match store.reserve(1) {
+                Ok(mut place) => return store.append(&mut place, event),
+                Err(AppendError::Full) => block_on(freed, limit).ok_or(AppendError::TimedOut)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     pub(super) fn keys(&self) -> &KeyCell {
         &self.0.keys
     }

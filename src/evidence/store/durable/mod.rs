@@ -30,6 +30,7 @@ use std::time::Duration;
 use crate::evidence::note::NoteSigner;
 use crate::evidence::wal::WalOptions;
 
+pub(in crate::evidence) use directory::FIRST_FORMAT_FILE;
 pub(crate) use epoch::{Epoch, PreviousLog};
 pub(crate) use open::{Creation, OpenedInstance, OpeningNotice, begin_epoch, open_instance, successor};
 pub(crate) use private::PrivateDir;

@@ -250,6 +250,8 @@ impl Work {
         let bytes = tiling.tiles.bytes().saturating_sub(tiling.sealed_bytes);
         let old = interval_over && tiling.sealed_at.elapsed() >= SEAL_INTERVAL;
         if size > tiling.sealed && (bytes >= SEAL_BYTES || old || task.seal > tiling.sealed) {
+            // no segment is given up before a published signature covers it: opening accepts nothing else of tiles
+            self.publish(tiling)?;
             tiling.tiles.sync()?;
             tiling.sealed = size;
             tiling.sealed_bytes = tiling.tiles.bytes();

@@ -96,7 +96,7 @@ impl TileWriter {
         writer.frontier =
             Frontier::from_peaks(size, peaks).ok_or_else(|| TileError::Malformed { path: writer.directory.clone() })?;
         writer.bytes = writer.estimate_bytes(size)?;
-        writer.find_left_partials(size)?;
+        writer.clear_up(size)?;
         Ok(writer)
     }
 
@@ -341,18 +341,9 @@ impl TileWriter {
         if full.end() > keep_from {
             return Ok(());
         }
-        // no file of this writer is left in there, but a crash may have left a temporary one
-        match self.storage.list(&directory) {
-            Ok(names) => {
-                for name in names.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
-                    let path = directory.join(name);
-                    self.storage.remove_file(&path).map_err(|error| io_error(&path, error))?;
-                }
-                self.storage.remove_dir(&directory).map_err(|error| io_error(&directory, error))?;
-                self.durable_dirs.remove(&directory);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(&directory, error)),
+        if self.remove_temporaries(&directory)? {
+            self.storage.remove_dir(&directory).map_err(|error| io_error(&directory, error))?;
+            self.durable_dirs.remove(&directory);
         }
         self.with_partials.remove(&(full.kind, full.index));
         Ok(())
@@ -442,24 +433,39 @@ impl TileWriter {
         Ok(u64::try_from(full).unwrap_or(u64::MAX).saturating_add(u64::try_from(edge).unwrap_or(u64::MAX)))
     }
 
-    /// Remembers partial tiles near the right edge, which a crash kept from being dropped.
-    fn find_left_partials(&mut self, size: u64) -> Result<(), TileError> {
+    /// Clears up near the right edge what a crash left: temporary files, and partial tiles that were not dropped, which
+    /// are remembered for later.
+    fn clear_up(&mut self, size: u64) -> Result<(), TileError> {
         let kinds = (0..=MAX_LEVEL).map(TileKind::Hashes).chain([TileKind::Entries, TileKind::Redacted]);
         for kind in kinds {
             let edge = TilePath::full(kind, kind.count(size) / TILE_WIDTH);
             let path = edge.to_path(&self.directory);
             let Some(parent) = path.parent() else { continue };
-            let names = match self.storage.list(parent) {
-                Ok(names) => names,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(TileError::io(parent, error)),
-            };
+            if !self.remove_temporaries(parent)? {
+                continue;
+            }
+            let names = self.storage.list(parent).map_err(|error| TileError::io(parent, error))?;
             let first = edge.index.saturating_sub(edge.index % 1000);
             let left = names.iter().filter_map(|name| name.strip_suffix(".p")?.parse::<u64>().ok());
-            let left = left.filter(|group| *group < 1000).map(|group| (kind, first.saturating_add(group)));
-            self.with_partials.extend(left);
+            for index in left.filter(|group| *group < 1000).map(|group| first.saturating_add(group)) {
+                self.remove_temporaries(&TilePath::full(kind, index).partial_dir(&self.directory))?;
+                self.with_partials.insert((kind, index));
+            }
         }
         Ok(())
+    }
+
+    /// Removes the temporary files in a directory; whether there is one.
+    fn remove_temporaries(&self, directory: &Path) -> Result<bool, TileError> {
+        let names = match self.storage.list(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(|error| TileError::io(directory, error))?,
+        };
+        for name in names.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
+            let path = directory.join(name);
+            self.storage.remove_file(&path).map_err(|error| TileError::io(&path, error))?;
+        }
+        Ok(true)
     }
 }
 

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::evidence::merkle::{Frontier, HASH_BYTES, Hash, HashReader as _};
+use crate::evidence::storage::sim::SimDisk;
 use crate::evidence::storage::{FsStorage, Storage};
 
 /// Every entry differs from every other, in length too.
@@ -99,4 +100,16 @@ fn path_of(error: &TileError) -> &PathBuf {
         | TileError::Pruned { path }
         | TileError::Malformed { path } => path,
     }
+}
+
+/// Every file on a simulated disk.
+fn tiles_on(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
+    let name = |path: &Path| path.strip_prefix("/").unwrap().to_str().unwrap().to_owned();
+    disk.files().into_iter().map(|path| (name(&path), disk.bytes(&path))).collect()
+}
+
+/// Whether the long variants are to run.
+fn full() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "the switch of the long tests")]
+    std::env::var("RMCP_GUARD_FULL").is_ok()
 }

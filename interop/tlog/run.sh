@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Our logs before verifiers and a witness that are not ours, and theirs before our verifier. Takes the rmcp-guard binary and
+# the command that runs `tests/tlog_interop.rs`; exits 77 where neither of the others can be had. What is left out is said.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+binary=$(realpath "${1:?the path of the rmcp-guard binary}")
+shift
+[[ $# -gt 0 ]] || { echo 'the command of our tests is missing'; exit 2; }
+tests=("$@")
+
+work=$(mktemp -d)
+witness=
+cleanup() {
+    [[ -z $witness ]] || kill "$witness" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+fail() { echo "FAILED: $*"; exit 1; }
+
+# -- what there is of others ----------------------------------------------------------------------------------------------
+
+go=
+if ! command -v go >/dev/null; then
+    echo 'SKIPPED: golang.org/x/mod: Go is not installed'
+elif ! (cd "$here" && go build -o "$work/tlog" .) 2>"$work/go.log"; then
+    # a checksum that does not fit go.sum must not pass for a proxy that cannot be reached
+    if grep -Eq 'dial tcp|no such host|i/o timeout|connection refused|requires go|GOPROXY|Forbidden' "$work/go.log"; then
+        echo "SKIPPED: golang.org/x/mod: $(tail -n 1 "$work/go.log")"
+    else
+        cat "$work/go.log"
+        fail 'the Go program does not build'
+    fi
+else
+    go=$work/tlog
+fi
+
+stock=
+python=
+for candidate in python3 python3.12 python3.13 python3.14 "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+if [[ -z $python ]]; then
+    echo 'SKIPPED: aics-tlog and aics-witness: they need Python 3.12'
+elif ! "$python" -m venv "$work/venv" >/dev/null 2>&1; then
+    echo 'SKIPPED: aics-tlog and aics-witness: this Python has no venv'
+elif ! "$work/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt"; then
+    echo 'SKIPPED: aics-tlog and aics-witness: they cannot be installed from PyPI'
+else
+    stock=("$work/venv/bin/python" "$here/stock.py")
+fi
+[[ -n $go || -n $stock ]] || exit 77
+
+# -- our logs before their verifiers --------------------------------------------------------------------------------------
+
+echo 'our logs'
+mkdir "$work/ours"
+TLOG_INTEROP_DIR=$work/ours "${tests[@]}" writes_logs >"$work/tests.log" 2>&1 || { cat "$work/tests.log"; fail 'no logs'; }
+log() { echo "$work/ours/$1/main/00000001"; }
+
+accept_ours() {
+    "$@" || fail "refused one of our logs: $*"
+}
+refuse() {
+    if "$@" >"$work/out" 2>&1; then
+        fail "accepted what was altered: $*"
+    fi
+}
+
+for size in 1 256 1000 70000; do
+    arguments=("$(log $size)" "$work/ours/$size.vkey")
+    # the first checkpoint of the smallest log is its last
+    [[ $size == 1 ]] || arguments+=("$work/ours/$size.earlier")
+    [[ -z $go ]] || accept_ours "$go" verify "${arguments[@]}"
+    [[ -z $stock ]] || accept_ours "${stock[@]}" verify "${arguments[@]}"
+    accept_ours "$binary" evidence verify "$work/ours/$size" --key-file "$work/ours/$size.vkey" >/dev/null
+done
+# a log that contradicts a checkpoint which it has signed
+for verifier in "${go:-}" "${stock[*]:-}"; do
+    [[ -z $verifier ]] || refuse $verifier verify "$(log fork)" "$work/ours/1000.vkey" "$work/ours/1000.earlier"
+done
+refuse "$binary" evidence verify "$work/ours/fork" --key-file "$work/ours/1000.vkey" --old-checkpoint "$work/ours/1000.earlier"
+
+# -- altered ones before all verifiers, theirs before ours ----------------------------------------------------------------
+
+foreign=$work/logs
+: >"$foreign"
+tamper_checks() { # of whom, the log, its key
+    "$go" tamper "$2" "$work/altered/$1"
+    for copy in "$work/altered/$1"/*; do
+        refuse "$go" verify "$copy" "$3"
+        if [[ $1 == ours ]]; then
+            refuse "$binary" evidence verify "$copy" --key-file "$3"
+        else
+            printf 'altered\t%s\t%s\n' "$copy" "$3" >>"$foreign"
+        fi
+        # a Python takes its time to start
+        [[ -z $stock || $1 != ours ]] || refuse "${stock[@]}" verify "$copy" "$3"
+    done
+    echo "$1: $(find "$work/altered/$1" -mindepth 1 -maxdepth 1 | wc -l) altered copies refused"
+}
+for builder in "${go:+x-mod}" "${stock:+aics-tlog}"; do
+    [[ -n $builder ]] || continue
+    for size in 1 256 1000 66000; do
+        theirs=$work/theirs/$builder/$size
+        mkdir -p "$work/theirs/$builder"
+        case $builder in
+            x-mod) "$go" build "$theirs" "$theirs.vkey" $size ;;
+            aics-tlog) "${stock[@]}" build "$theirs" "$theirs.vkey" $size ;;
+        esac
+        printf 'intact\t%s\t%s\n' "$theirs" "$theirs.vkey" >>"$foreign"
+    done
+done
+if [[ -n $go ]]; then
+    tamper_checks ours "$(log 1000)" "$work/ours/1000.vkey"
+    tamper_checks theirs "$work/theirs/x-mod/1000" "$work/theirs/x-mod/1000.vkey"
+fi
+TLOG_INTEROP_LOGS=$foreign "${tests[@]}" verifies_the_logs_of_others >"$work/tests.log" 2>&1 \
+    || { cat "$work/tests.log"; fail 'our verifier and their logs'; }
+echo "theirs: $(wc -l <"$foreign") logs judged by our verifier"
+
+# -- a witness that is not ours -------------------------------------------------------------------------------------------
+
+[[ -n $stock ]] || exit 0
+port=$("${stock[@]}" free-port)
+url=http://127.0.0.1:$port
+export AICS_WITNESS_CONFIG=$work/witness/witness.json
+mkdir "$work/witness"
+aics=$work/venv/bin/aics-witness
+"$aics" init --name witness.example/w1 --listen "127.0.0.1:$port" >"$work/witness.out"
+vkey=$(grep -Eo 'witness\.example/w1\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+' "$work/witness.out" | head -n 1)
+[[ -n $vkey ]] || { cat "$work/witness.out"; fail 'the witness has no key'; }
+"$aics" add-log --origin log.example/interop/1000 --vkey "$(cat "$work/ours/1000.vkey")" >/dev/null
+"$aics" serve >"$work/witness.log" 2>&1 &
+witness=$!
+for _ in $(seq 100); do
+    if "$work/venv/bin/python" -c "import urllib.request; urllib.request.urlopen('$url/healthz')" 2>/dev/null; then
+        break
+    fi
+    kill -0 "$witness" 2>/dev/null || { cat "$work/witness.log"; fail 'the witness does not run'; }
+    sleep 0.1
+done
+
+cosigned() { # the directory of the set
+    "$binary" evidence verify "$1" --key-file "$work/ours/1000.vkey" --witness "$vkey"
+}
+if "$binary" evidence witness push --help >/dev/null 2>&1; then
+    push() { "$binary" evidence witness push "$work/ours/$1" --witness "$vkey" --url "$url"; }
+else
+    echo "rmcp-guard has no \`evidence witness push\`: the witness's own client pushes"
+    push() { "${stock[@]}" push "$(log "$1")" "$url" "$vkey"; }
+fi
+refuse cosigned "$work/ours/1000"
+push 1000 || fail 'the witness did not cosign'
+push 1000 || fail 'the witness did not cosign the same again'
+cosigned "$work/ours/1000" >/dev/null || fail 'the cosignature does not verify'
+refuse push fork
+refuse cosigned "$work/ours/fork"
+"$aics" evidence | grep -q 'log.example/interop/1000' || fail 'the witness kept no evidence of the fork'
+echo 'the witness cosigned the log and refused its fork'

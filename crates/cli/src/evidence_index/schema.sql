@@ -26,6 +26,13 @@ CREATE TABLE entries (
     count INTEGER,
     PRIMARY KEY (log, idx)
 ) STRICT, WITHOUT ROWID;
+-- Redactions and prunings that a record of the log announces and that are not yet seen in it.
+CREATE TABLE deeds (
+    log INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    PRIMARY KEY (log, kind, place)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX by_time ON entries (log, at);
 CREATE INDEX by_tool ON entries (tool, log, idx) WHERE tool IS NOT NULL;
 CREATE INDEX by_agent ON entries (agent, log, idx) WHERE agent IS NOT NULL;

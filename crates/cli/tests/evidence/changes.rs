@@ -19,7 +19,7 @@ fn a_redacted_entry_is_gone_and_the_log_verifies() {
     let report = world.verify(0, &[]);
     assert_eq!(report["logs"][0]["redacted"], 1);
     assert!(world.fails(2, &["evidence", "show", "evidence", "17"]).contains("redacted"));
-    let notices = notices(&world, "redacted");
+    let notices = notices(&world, "entry_redacted");
     assert_eq!(notices.len(), 1);
     assert_eq!(notices[0]["event"]["rmcp_guard.notice.index"], "17");
     assert_eq!(notices[0]["event"]["rmcp_guard.notice.by"], "tests");
@@ -40,7 +40,7 @@ fn pruned_entries_are_gone_and_the_log_verifies() {
     let report = world.verify(0, &[]);
     assert_eq!(report["logs"][0]["pruned"], 256);
     assert!(world.fails(2, &["evidence", "show", "evidence", "17"]).contains("pruned"));
-    assert_eq!(notices(&world, "pruned").len(), 1);
+    assert_eq!(notices(&world, "entries_pruned").len(), 1);
     assert_eq!(world.json(&["evidence", "stats", "evidence"])["pruned"], 256);
     let by_index = world.lines(&["evidence", "query", "evidence"]);
     assert_eq!(by_index, world.lines(&["evidence", "query", "evidence", "--no-index"]));
@@ -86,4 +86,26 @@ fn a_running_server_is_in_the_way() {
     world.ok(&["evidence", "tail", "evidence"]);
     world.ok(&["evidence", "query", "evidence"]);
     drop(log);
+}
+
+#[test]
+fn records_of_the_first_format_are_imported() {
+    let world = World::new(1);
+    std::fs::create_dir(world.path("old")).unwrap();
+    let record = r#"{"event.name":"rmcp_guard.outcome","id":"a","rmcp_guard.kind":"outcome","timestamp":"2026-01-01T00:00:00Z"}"#;
+    std::fs::write(world.path("old/records.jsonl"), format!("{record}\n{{\"torn")).unwrap();
+    let done = world.json(&["evidence", "import", "old", "new", "--origin", "log.example/imported"]);
+    assert_eq!(done["records"], 1);
+    assert!(done["vkey"].as_str().unwrap().starts_with("log.example/imported/main/1+"), "{done}");
+    let imported = world.lines(&["evidence", "query", "new", "--kind", "outcome"]);
+    assert_eq!(imported[0]["event"], serde_json::from_str::<Value>(record).unwrap());
+    world.ok(&["evidence", "verify", "new", "--key", done["vkey"].as_str().unwrap()]);
+
+    assert!(world.fails(4, &["evidence", "import", "old", "new"]).contains("already"));
+    world.fails(4, &["evidence", "import", "nowhere", "newer"]);
+    assert!(!world.path("newer").exists());
+    std::fs::write(world.path("old/records.jsonl"), "{}\n").unwrap();
+    assert!(world.fails(1, &["evidence", "import", "old", "newer"]).contains("line 1"));
+    // and a guard does not begin a log over it
+    assert!(world.fails(4, &["evidence", "redact", "old", "1", "--by", "x", "--why", "y"]).contains("evidence import"));
 }

@@ -10,6 +10,7 @@ mod args;
 mod change;
 mod export;
 mod fsck;
+mod import;
 
 mod index;
 mod key;
@@ -67,6 +68,7 @@ pub(crate) enum EvidenceCommand {
     Shred(change::Shred),
     Keygen(key::Keygen),
     Key(key::Key),
+    Import(import::Import),
     Index(index::IndexArgs),
 }
 
@@ -89,6 +91,7 @@ impl EvidenceCommand {
             Self::Shred(arguments) => arguments.run(output),
             Self::Keygen(arguments) => arguments.run(output),
             Self::Key(arguments) => arguments.run(output),
+            Self::Import(arguments) => arguments.run(output),
             Self::Index(arguments) => arguments.run(output),
         }
     }

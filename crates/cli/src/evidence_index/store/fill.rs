@@ -11,6 +11,12 @@ use crate::evidence_index::{Log, Row, Set, event_of};
 /// Rows of one transaction.
 const BATCH: usize = 2_000;
 
+/// Entries of a bundle, which is pruned as a whole.
+const BUNDLE: u64 = 256;
+/// Kinds of deeds.
+const REDACTED: &str = "redacted";
+const PRUNED: &str = "pruned";
+
 /// What the index knows of one log.
 struct Known {
     id: i64,
@@ -42,6 +48,7 @@ impl Index {
                 added = added.saturating_add(rows);
                 progress(added);
             })?;
+            self.heed(log, known.id)?;
         }
         Ok(())
     }
@@ -50,6 +57,36 @@ impl Index {
     pub(crate) fn settle(&self) -> Result<(), IndexError> {
         // a reader elsewhere may hold it up; it is then done by the last one
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Takes out what the log says was redacted or pruned, once it is: it is announced before it is done.
+    fn heed(&mut self, log: &Log, id: i64) -> Result<(), IndexError> {
+        let deeds: Vec<(String, u64)> = {
+            let mut statement = self.connection.prepare_cached("SELECT kind, place FROM deeds WHERE log = ?1")?;
+            let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        for (kind, place) in deeds {
+            // whole bundles are pruned
+            let pruned = place.saturating_sub(place.checked_rem(BUNDLE).unwrap_or(0));
+            let at = if kind == PRUNED { pruned.saturating_sub(1) } else { place };
+            if matches!(log.entry(at).map_err(IndexError::Log)?, Some(LogEntry::Present(_))) {
+                continue;
+            }
+            let transaction = self.connection.transaction()?;
+            if kind == PRUNED {
+                transaction.execute("UPDATE logs SET pruned = max(pruned, ?2) WHERE id = ?1", params![id, pruned])?;
+                transaction.execute("DELETE FROM entries WHERE log = ?1 AND idx < ?2", params![id, pruned])?;
+            } else {
+                let empty = "UPDATE entries SET leaf = NULL, at = NULL, id = NULL, kind = NULL, decision = NULL, \
+                    tool = NULL, agent = NULL, reason = NULL, count = NULL WHERE log = ?1 AND idx = ?2";
+                transaction.execute(empty, params![id, place])?;
+            }
+            let done = "DELETE FROM deeds WHERE log = ?1 AND kind = ?2 AND place = ?3";
+            transaction.execute(done, params![id, kind, place])?;
+            transaction.commit()?;
+        }
         Ok(())
     }
 
@@ -62,8 +99,7 @@ impl Index {
         let gone = names.into_iter().filter(|(_, name)| !set.logs().iter().any(|log| log.name() == name));
         let transaction = self.connection.transaction()?;
         for (id, _) in gone {
-            transaction.execute("DELETE FROM entries WHERE log = ?1", [id])?;
-            transaction.execute("DELETE FROM logs WHERE id = ?1", [id])?;
+            forget(&transaction, id)?;
         }
         transaction.commit()?;
         Ok(())
@@ -73,8 +109,7 @@ impl Index {
     fn begin(&mut self, log: &Log, old: Option<i64>) -> Result<Known, IndexError> {
         let transaction = self.connection.transaction()?;
         if let Some(old) = old {
-            transaction.execute("DELETE FROM entries WHERE log = ?1", [old])?;
-            transaction.execute("DELETE FROM logs WHERE id = ?1", [old])?;
+            forget(&transaction, old)?;
         }
         transaction.execute("INSERT INTO logs (name, origin) VALUES (?1, ?2)", params![log.name(), log.origin()])?;
         let id = transaction.last_insert_rowid();
@@ -116,6 +151,16 @@ impl Index {
     }
 }
 
+/// Removes all that is known of the log `id`.
+fn forget(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
+    for sql in
+        ["DELETE FROM entries WHERE log = ?1", "DELETE FROM deeds WHERE log = ?1", "DELETE FROM logs WHERE id = ?1"]
+    {
+        transaction.execute(sql, [id])?;
+    }
+    Ok(())
+}
+
 fn known(connection: &Connection, log: &Log) -> Result<Option<Known>, IndexError> {
     let mut statement = connection.prepare_cached("SELECT id, next, seen, leaf FROM logs WHERE name = ?1")?;
     let known = statement.query_row([log.name()], |row| {
@@ -154,8 +199,8 @@ struct Batch<'a> {
     next: u64,
     pruned: Option<u64>,
     seen: Option<(u64, Hash)>,
-    /// Bodies that a record of the log itself says were taken out.
-    redacted: Vec<u64>,
+    /// What records of the log announce: redacted entries, and ends of what is pruned.
+    deeds: Vec<(&'static str, u64)>,
 }
 
 impl<'a> Batch<'a> {
@@ -165,7 +210,7 @@ impl<'a> Batch<'a> {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         let next = transaction.query_row("SELECT next FROM logs WHERE id = ?1", [known.id], |row| row.get(0))?;
-        Ok(Self { insert, id: known.id, next, pruned: None, seen: None, redacted: Vec::new() })
+        Ok(Self { insert, id: known.id, next, pruned: None, seen: None, deeds: Vec::new() })
     }
 
     fn add(&mut self, index: u64, entry: &LogEntry) -> Result<(), IndexError> {
@@ -178,7 +223,7 @@ impl<'a> Batch<'a> {
                 self.insert(index, Some(&leaf), &row)?;
                 self.seen = Some((index, leaf));
                 if let Some(event) = event {
-                    self.heed(&event);
+                    self.note_deed(&event);
                 }
             }
             LogEntry::Pruned => self.pruned = Some(self.next),
@@ -194,23 +239,24 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// A record may say that entries indexed earlier were redacted or pruned.
-    fn heed(&mut self, event: &Value) {
+    /// A record may announce that entries indexed earlier are redacted or pruned.
+    fn note_deed(&mut self, event: &Value) {
         let number = |name: &str| event.get(name).and_then(Value::as_str).and_then(|text| text.parse().ok());
-        match event.get("rmcp_guard.notice").and_then(Value::as_str) {
-            Some("redacted") => self.redacted.extend(number("rmcp_guard.notice.index")),
-            Some("pruned") => self.pruned = self.pruned.max(number("rmcp_guard.notice.below")),
-            _ => {}
-        }
+        let deed = match event.get("rmcp_guard.notice").and_then(Value::as_str) {
+            Some("entry_redacted") => number("rmcp_guard.notice.index").map(|place| (REDACTED, place)),
+            Some("entries_pruned") => number("rmcp_guard.notice.below").map(|place| (PRUNED, place)),
+            _ => None,
+        };
+        // what lies behind it is not taken out by it
+        self.deeds.extend(deed.filter(|(_, place)| *place <= self.next));
     }
 
     fn finish(self, transaction: &Transaction<'_>) -> Result<(), IndexError> {
-        let Self { insert, id, next, pruned, seen, redacted } = self;
+        let Self { insert, id, next, pruned, seen, deeds } = self;
         drop(insert);
-        for index in redacted {
-            let empty = "UPDATE entries SET leaf = NULL, at = NULL, id = NULL, kind = NULL, decision = NULL, tool = NULL, \
-                agent = NULL, reason = NULL, count = NULL WHERE log = ?1 AND idx = ?2";
-            transaction.execute(empty, params![id, index])?;
+        for (kind, place) in deeds {
+            let announced = "INSERT OR IGNORE INTO deeds (log, kind, place) VALUES (?1, ?2, ?3)";
+            transaction.execute(announced, params![id, kind, place])?;
         }
         transaction.execute("UPDATE logs SET next = ?2 WHERE id = ?1", params![id, next])?;
         if let Some((seen, leaf)) = seen {

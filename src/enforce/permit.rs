@@ -252,7 +252,7 @@ impl Permit {
     }
 
     fn receipt(&self) -> Option<Receipt> {
-        if self.gives_receipt { receipt_of(&self.decision, self.evidence_id) } else { None }
+        if self.gives_receipt { self.decision.receipt() } else { None }
     }
 
     pub(crate) fn awaits_durable(&self) -> bool {
@@ -274,11 +274,6 @@ impl Permit {
             drop(pending.record(Outcome::NotRun, None));
         }
     }
-}
-
-/// Where the record `id` stands, once that is known. A store knows places, and the enforcer the id.
-pub(crate) fn receipt_of(ticket: &Ticket, id: EvidenceId) -> Option<Receipt> {
-    ticket.receipt().map(|receipt| Receipt { id: id.to_string(), ..receipt })
 }
 
 impl Drop for Permit {

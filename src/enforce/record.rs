@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::encoding::has_inexact_numbers;
 use crate::enforce::decide::{Authenticated, Verdict};
-use crate::enforce::permit::{Awaits, PendingOutcome, receipt_of};
+use crate::enforce::permit::{Awaits, PendingOutcome};
 use crate::enforce::{
     Action, Call, CallerCredential, Denial, Enforcer, Permit, PresentedCredential, Principal, offered_auth_level,
     recorder,
@@ -102,7 +102,7 @@ impl Enforcer {
         }
         // The index tells how much is going on here, which is nothing to tell a stranger (S36).
         if self.config().receipts() && denial.principal.is_some() {
-            denial.receipt = denial.evidence_id.and_then(|id| receipt_of(&ticket, id)).map(Box::new);
+            denial.receipt = ticket.receipt().filter(|_| recorded).map(Box::new);
         }
         denial
     }

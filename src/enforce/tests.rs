@@ -462,3 +462,53 @@ async fn sixty_four_callers_share_a_queue_of_two() {
     assert!(allowed > 0);
     assert_eq!((decisions(&enforcer).len(), outcomes(&enforcer).len()), (allowed, allowed));
 }
+
+/// Attack: whoever is given the log, or a copy of it, finds arguments by guessing them under the key that lies in it.
+#[tokio::test]
+async fn s32_the_hash_key_is_another_in_every_log_and_stands_outside_of_them() {
+    fn files(directory: &std::path::Path, found: &mut Vec<(std::path::PathBuf, Vec<u8>)>) {
+        for entry in directory.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { files(&path, found) } else { found.push((path.clone(), std::fs::read(&path).unwrap())) }
+        }
+    }
+
+    let issuer = TestIssuer::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    // a log that is full with its first record, so that the next one goes to another log
+    let options = EvidenceLog::options().mode(EvidenceMode::Strict).wait_limit(std::time::Duration::from_secs(60));
+    let log = options.roll_after_bytes(1).create_or_open(directory.path().join("log")).unwrap();
+    let guard = Enforcer::new(config(&issuer, log.clone()).result_hashes(true).build().unwrap());
+    let arguments: Map<String, Value> = json!({"pin": "4711"}).as_object().unwrap().clone();
+    for _ in 0..3 {
+        let permit = guard.authorize(&Call::tool("open", Some(&arguments)), &ANONYMOUS).await.unwrap();
+        permit.finish(Outcome::Ok, Some(&json!({"pin": "4711"}))).await.unwrap();
+        log.publish(std::time::Duration::from_secs(60)).unwrap();
+    }
+    let text = |record: &Value, name: &str| record[name].as_str().unwrap().to_owned();
+    let params: Vec<String> = decisions(&guard).iter().map(|it| text(it, "capiscio.tool.params_hash")).collect();
+    let results: Vec<String> = outcomes(&guard).iter().map(|it| text(it, "rmcp_guard.result_hash")).collect();
+    assert_eq!((params.len(), results.len()), (3, 3));
+    let distinct: std::collections::BTreeSet<&String> = params.iter().chain(&results).collect();
+    assert!(distinct.len() > 3, "a key for each log, and a label for each purpose: {distinct:?}");
+    log.close();
+
+    let (mut public, mut private) = (Vec::new(), Vec::new());
+    files(&directory.path().join("log"), &mut public);
+    files(&directory.path().join("log.private"), &mut private);
+    let keys: Vec<&Vec<u8>> =
+        private.iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "key")).map(|(_, key)| key).collect();
+    let hash_keys: Vec<&Vec<u8>> = keys.into_iter().filter(|key| key.len() == 32).collect();
+    assert!(hash_keys.len() > 1, "{:?}", private.iter().map(|(path, _)| path).collect::<Vec<_>>());
+    assert!(!public.is_empty());
+    for key in hash_keys {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let written = [key.clone(), hex.into_bytes(), crate::encoding::base64url(key).into_bytes()];
+        for (path, bytes) in &public {
+            for form in &written {
+                let found = bytes.windows(form.len()).any(|window| window == form.as_slice());
+                assert!(!found, "{} holds the key", path.display());
+            }
+        }
+    }
+}

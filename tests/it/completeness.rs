@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tower::{Layer as _, Service, ServiceExt as _};
 
-use crate::common::{Client, Credential, Fixture, LEVELS, Server, Transport, badge, config};
+use crate::common::{Client, Credential, Demo, Fixture, LEVELS, Server, Transport, badge, config};
 
 type Context = RequestContext<RoleServer>;
 
@@ -294,6 +294,8 @@ async fn calls_equal_records(log: impl Fn(&str) -> EvidenceLog, read: impl Fn(&s
             "fail" | "panic" => config,
             _ => config.tool(tool, ToolRequirement::anonymous()),
         });
+        let best_effort = evidence.mode() == EvidenceMode::BestEffort;
+        let rules = if best_effort { rules.dangerous_dev_profile() } else { rules };
         let guard = GuardLayer::new(rules.build().unwrap());
         let arrived = traffic(transport, on_cancel, &guard).await;
         drop(guard);
@@ -327,6 +329,62 @@ async fn calls_equal_records_in_a_file_in_bounded_mode() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_equal_records_in_a_file_in_strict_mode() {
     calls_equal_records_in_a_file(EvidenceMode::Strict).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_equal_records_in_a_file_in_best_effort_mode() {
+    calls_equal_records_in_a_file(EvidenceMode::BestEffort).await;
+}
+
+/// What best-effort mode drops it counts: calls, and outcomes of those that ran, are records or in the count of a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_best_effort_mode_calls_equal_records_and_counted_drops() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().join("log");
+    // far fewer places than calls in flight, each of which holds two
+    let options = EvidenceLog::options().mode(EvidenceMode::BestEffort).queue(16);
+    let log = options.create_or_open(&directory).unwrap();
+    let rules = config(&log).dangerous_dev_profile();
+    let rules = ["succeed", "heed", "hurry", "ignore"]
+        .into_iter()
+        .fold(rules, |rules, tool| rules.tool(tool, ToolRequirement::anonymous()));
+    let guard = GuardLayer::new(rules.build().unwrap());
+    let arrived = traffic(Transport::Duplex, OnCancel::RunOn, &guard).await;
+    drop(guard);
+    log.close();
+    let dropped = log.health().dropped;
+    let records = read_records(&directory).unwrap();
+    let events: Vec<&Value> = records.iter().map(|record| record.get("event").unwrap_or(record)).collect();
+    let of_kind = |kind: &str| events.iter().filter(|event| event["rmcp_guard.kind"] == kind).count();
+    let gaps = events.iter().filter_map(|event| event["rmcp_guard.gap.count"].as_u64()).sum::<u64>();
+    assert!(gaps > 0, "64 calls found room in 16 places");
+    assert_eq!(gaps, dropped);
+    let told = of_kind("decision") + of_kind("outcome") + usize::try_from(gaps).unwrap();
+    assert_eq!(told, arrived.calls + arrived.ran);
+}
+
+/// A log that has ended denies, whatever the mode: nothing runs that could not even be counted.
+#[tokio::test]
+async fn a_log_that_has_ended_denies_in_every_mode() {
+    for mode in [EvidenceMode::Strict, EvidenceMode::Bounded, EvidenceMode::BestEffort] {
+        for transport in [Transport::Duplex, Transport::HttpStatelessJson] {
+            let directory = tempfile::tempdir().unwrap();
+            let log = EvidenceLog::options().mode(mode).create_or_open(directory.path().join("log")).unwrap();
+            let rules = config(&log).dangerous_dev_profile();
+            let guard = GuardLayer::new(rules.build().unwrap());
+            let demo = Demo::default();
+            let server = Server::start(transport, guard.layer(demo.clone()), &guard).await;
+            let client = server.connect(transport.versions().last().unwrap(), Credential::none()).await;
+            assert_eq!(client.call("open", Value::Null).await.code(), "ran", "{mode:?} {transport:?}");
+            log.close();
+            for tool in ["open", "level2"] {
+                let code = client.call(tool, Value::Null).await.code();
+                let want = if tool == "open" { "evidence_unavailable" } else { "badge_missing" };
+                assert_eq!(code, want, "{mode:?} {transport:?}: a denial stays one");
+            }
+            assert_eq!(demo.runs("open"), 1, "{mode:?} {transport:?}");
+        }
+    }
 }
 
 /// Answers for a tower service whose calls panic, as a layer that catches panics does.

@@ -60,15 +60,18 @@ pub struct GuardHealth {
 }
 
 impl GuardHealth {
-    /// Whether evidence can be kept and every source has answers that count now. `false` before anything was asked: a guard
-    /// that answers requests from its first moment on is [warmed up](GuardConfig::warm_up) before.
+    /// Whether evidence can be kept, and published too, and every source has answers that count now. `false` before
+    /// anything was asked: a guard that answers requests from its first moment on is [warmed up](GuardConfig::warm_up)
+    /// before.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        !self.evidence.failed && self.sources.iter().all(|source| source.health.is_good_at(self.at))
+        let evidence = !self.evidence.failed && !self.evidence.log.is_some_and(|log| log.tiles_failing);
+        evidence && self.sources.iter().all(|source| source.health.is_good_at(self.at))
     }
 
     /// The same as JSON, for a health endpoint of the operator's: `good`, `at`, `evidence` with the members of
-    /// [`EvidenceHealth`], and `sources` with those of [`SourceHealth`]. Times are Unix seconds.
+    /// [`EvidenceHealth`], and `sources` with those of [`SourceHealth`]. Times are Unix seconds; `behind_ms` is how long
+    /// there have been entries that no published checkpoint covers.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let time = |time: Option<UnixSeconds>| time.map(UnixSeconds::as_i64);
@@ -87,15 +90,33 @@ impl GuardHealth {
         json!({
             "good": self.is_good(),
             "at": self.at.as_i64(),
-            "evidence": {
-                "failed": self.evidence.failed,
-                "records": self.evidence.records,
-                "queued": self.evidence.queued,
-                "dropped": self.evidence.dropped,
-            },
+            "evidence": evidence_json(&self.evidence),
             "sources": sources.collect::<Vec<_>>(),
         })
     }
+}
+
+fn evidence_json(health: &EvidenceHealth) -> Value {
+    let log = health.log.map(|log| {
+        json!({
+            "durable": log.durable,
+            "published": log.published,
+            "sealed": log.sealed,
+            "witnessed": log.witnessed,
+            "behind_ms": u64::try_from(log.behind.as_millis()).unwrap_or(u64::MAX),
+            "tiles_failing": log.tiles_failing,
+            "wal_bytes": log.wal_bytes,
+            "free_bytes": log.free_bytes,
+            "disk_low": log.disk_low,
+        })
+    });
+    json!({
+        "failed": health.failed,
+        "records": health.records,
+        "queued": health.queued,
+        "dropped": health.dropped,
+        "log": log,
+    })
 }
 
 /// A source that had no answer when it was warmed up.

@@ -42,7 +42,7 @@ fn health_as_json_has_a_fixed_shape() {
         json!({
             "good": true,
             "at": 1_800_000_000,
-            "evidence": { "failed": false, "records": 7, "queued": 1, "dropped": 2 },
+            "evidence": { "failed": false, "records": 7, "queued": 1, "dropped": 2, "log": null },
             "sources": [{
                 "source": "keys",
                 "issuer": "https://registry.example.com",
@@ -64,6 +64,24 @@ fn health_as_json_has_a_fixed_shape() {
     let health = GuardHealth { at, sources: vec![report(good)], evidence: failed };
     assert!(!health.is_good(), "nothing can be recorded");
     assert_eq!(health.to_json()["evidence"]["failed"], true);
+}
+
+/// A log whose tiles cannot be written goes on for a while, and its operator should know before it stops.
+#[test]
+fn health_tells_how_far_the_log_is_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = EvidenceLog::create_or_open(directory.path().join("log")).unwrap();
+    let config = complete().evidence(log.clone()).build().unwrap();
+    let _enforcer = crate::enforce::Enforcer::new(config.clone());
+    log.publish(Duration::from_secs(60)).unwrap();
+    let health = config.health();
+    assert!(health.is_good());
+    let json = health.to_json();
+    assert_eq!(json["evidence"]["log"]["published"], json["evidence"]["records"], "{json}");
+    assert_eq!(json["evidence"]["log"]["behind_ms"], 0, "{json}");
+    let mut failing = health;
+    failing.evidence.log.as_mut().unwrap().tiles_failing = true;
+    assert!(!failing.is_good());
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub enum OpenErrorKind {
     Key,
     /// The hash key is the one in use, which can only be destroyed once another has taken its place.
     KeyInUse,
+    /// The log has no such entry, or no such key, or none of either since it is kept in memory.
+    NoSuchEntry,
     /// The operating system gave no random bytes.
     Randomness,
 }
@@ -126,6 +128,7 @@ impl fmt::Display for OpenErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Io => "the evidence log cannot be accessed",
+            Self::NoSuchEntry => "the evidence log has no such entry or key",
             Self::Locked => {
                 "the evidence log is in use by another writer (processes that share a directory need an instance name each)"
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keyed::KeyedHash;
 use super::record::{NoticeRecord, Record};
+use super::store::durable::Removal;
 use super::{AppendError, EvidenceId, EvidenceLog, OpenError, OpenErrorKind};
 use crate::clock::{Clock as _, SystemClock};
 
@@ -15,44 +16,52 @@ impl EvidenceLog {
     /// Takes the body of entry `index` out of the log that is being written, keeping its leaf hash so that every proof
     /// holds, and records who asked (`by`) and why. Blocks.
     ///
+    /// Until it returns `Ok` the body may still be there, with a record that says otherwise: then ask again. What disks,
+    /// backups and mirrors have kept is not in its reach.
+    ///
     /// # Errors
-    /// [`OpenError`].
+    /// [`OpenError`], of kind [`NoSuchEntry`](OpenErrorKind::NoSuchEntry) where there is none.
     pub fn redact(&self, index: u64, by: &str, why: &str) -> Result<(), OpenError> {
         let members = vec![("index", index.to_string()), ("by", by.to_owned()), ("why", why.to_owned())];
-        self.record_deed("entry_redacted", members)?;
-        let Some(store) = self.durable() else { return Err(OpenError::new(OpenErrorKind::Foreign)) };
-        store.redact(index, LIMIT)
+        self.remove(Removal::Redact(index), "entry_redacted", members)
     }
 
     /// Removes the bodies and leaf hashes of the entries below `index` (rounded down to a full bundle), keeping the tree
     /// above them so that proofs of later entries hold, and records it. Blocks.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// [`OpenError`], of kind [`NoSuchEntry`](OpenErrorKind::NoSuchEntry) where `index` is beyond the log.
     pub fn prune(&self, index: u64, by: &str, why: &str) -> Result<(), OpenError> {
         let members = vec![("below", index.to_string()), ("by", by.to_owned()), ("why", why.to_owned())];
-        self.record_deed("entries_pruned", members)?;
-        let Some(store) = self.durable() else { return Err(OpenError::new(OpenErrorKind::Foreign)) };
-        store.prune(index, LIMIT)
+        self.remove(Removal::Prune(index), "entries_pruned", members)
+    }
+
+    fn remove(
+        &self,
+        removal: Removal,
+        name: &'static str,
+        members: Vec<(&'static str, String)>,
+    ) -> Result<(), OpenError> {
+        let store = self.durable().ok_or_else(|| OpenError::new(OpenErrorKind::NoSuchEntry))?;
+        store.check_removal(removal, LIMIT)?;
+        self.record_deed(name, members)?;
+        store.remove(removal, LIMIT)
     }
 
     /// Destroys the key of keyed hashes named `key_id`, so that nobody can find what was hashed by guessing any more
     /// (crypto-shredding), and records it. The key in use is replaced first. Blocks.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// [`OpenError`], of kind [`NoSuchEntry`](OpenErrorKind::NoSuchEntry) where there is no such key (any more).
     pub fn shred_hash_key(&self, key_id: &str, by: &str, why: &str) -> Result<(), OpenError> {
-        let Some(store) = self.durable() else { return Err(OpenError::new(OpenErrorKind::Foreign)) };
+        let store = self.durable().ok_or_else(|| OpenError::new(OpenErrorKind::NoSuchEntry))?;
         if self.key_id() == key_id {
             let key = store.private().rotate_hash_key()?;
             self.keys().set(KeyedHash::new(&key));
         }
         let members = vec![("key_id", key_id.to_owned()), ("by", by.to_owned()), ("why", why.to_owned())];
         self.record_deed("params_key_shredded", members)?;
-        match store.private().shred_hash_key(key_id)? {
-            true => Ok(()),
-            false => Err(OpenError::new(OpenErrorKind::Key)),
-        }
+        if store.private().shred_hash_key(key_id)? { Ok(()) } else { Err(OpenError::new(OpenErrorKind::NoSuchEntry)) }
     }
 
     /// Records what will be done, and waits until that is durable.
@@ -61,11 +70,12 @@ impl EvidenceLog {
         let record = Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, name, members));
         let durable = self.reserve_blocking(1).and_then(|mut place| {
             let mut ticket = self.append(&mut place, &record)?;
-            match ticket.is_recorded() {
-                // in best-effort mode nothing is synced before the next checkpoint
-                true => self.publish(LIMIT).and_then(|_| ticket.wait_durable(LIMIT)),
-                false => Err(AppendError::Full),
+            if !ticket.is_recorded() {
+                return Err(AppendError::Full);
             }
+            // in best-effort mode nothing is synced before the next checkpoint
+            self.publish(LIMIT)?;
+            ticket.wait_durable(LIMIT)
         });
         durable.map_err(|error| OpenError::new(OpenErrorKind::Io).caused_by(error))
     }

@@ -50,6 +50,11 @@ impl RecordSink {
         Self { origin, scope: Scope::of_this_thread(), sender: None, dropped }
     }
 
+    /// The same for another log of the instance.
+    pub(crate) fn for_log(&self, origin: Arc<str>) -> Self {
+        Self { origin, scope: self.scope.clone(), sender: None, dropped: Arc::clone(&self.dropped) }
+    }
+
     /// Whether a subscriber wants the events at all; most do not, and then a record costs nothing here.
     pub(crate) fn is_wanted(&self) -> bool {
         self.scope.run(|| tracing::enabled!(target: RECORD_TARGET, tracing::Level::DEBUG))

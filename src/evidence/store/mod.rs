@@ -121,6 +121,8 @@ pub struct LogHealth {
     pub disk_low: bool,
     /// Entries that the newest checkpoint with witnesses' signatures covers; `None` without one.
     pub witnessed: Option<u64>,
+    /// Copies of records (as `tracing` events) that were lost since the log was opened, since the subscriber was too slow.
+    pub copies_dropped: u64,
 }
 
 impl StoreHealth {

@@ -168,6 +168,16 @@ impl WalWriter {
         Ok(self.room_left())
     }
 
+    /// Moves to the next segment now, so that the one before can be released once tiles have its entries. For an empty
+    /// batch; syncs what was written, and may fail like any write.
+    pub(crate) fn rotate(&mut self, next_frontier: &Frontier) -> io::Result<()> {
+        self.check_usable()?;
+        if !self.batch.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        self.next_segment(next_frontier).inspect_err(|_| self.failed = Some("no new segment could be begun"))
+    }
+
     fn room_left(&self) -> usize {
         let left = usize::try_from(self.current.bytes.saturating_sub(self.current.end)).unwrap_or(usize::MAX);
         left.saturating_sub(self.batch.len()).saturating_sub(RESERVED_BYTES).saturating_sub(FRAME_HEADER_BYTES)

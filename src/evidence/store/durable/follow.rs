@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::{AppendError, LogHealth, lock};
+use super::retention::Job;
 use crate::evidence::note::VerifierKey;
 use crate::evidence::wal::{WalKeeper, WalPosition};
 
@@ -22,7 +23,7 @@ pub(super) struct Follow {
     changed: Condvar,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct State {
     /// Behind the last commit frame that is durable.
     durable: Option<WalPosition>,
@@ -46,6 +47,7 @@ struct State {
     witnessed: Option<u64>,
     /// The tiler has done everything for this log, or has given up.
     over: bool,
+    jobs: Vec<Job>,
 }
 
 /// What the tiler has to do next.
@@ -133,6 +135,7 @@ impl Follow {
             let urgent = state.finished
                 || (state.wanted > state.published && state.durable_size >= state.wanted)
                 || state.seal > state.sealed
+                || !state.jobs.is_empty()
                 || state.durable_size.saturating_sub(done) >= MANY;
             if (urgent && !state.failing) || left.is_zero() {
                 let State { durable: until, durable_size: size, finished, rolled, wanted, seal, .. } = *state;
@@ -162,9 +165,26 @@ impl Follow {
         lock(&self.state).failing = failing;
     }
 
+    /// Has the tiler do `job`; when it cannot, the job's answer is dropped.
+    pub(super) fn run(&self, job: Job) {
+        let mut state = lock(&self.state);
+        if !state.over {
+            state.jobs.push(job);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn take_jobs(&self) -> Vec<Job> {
+        std::mem::take(&mut lock(&self.state).jobs)
+    }
+
     /// The tiler does nothing more for this log.
     pub(super) fn over(&self) {
-        lock(&self.state).over = true;
+        let mut state = lock(&self.state);
+        state.over = true;
+        state.jobs.clear();
+        drop(state);
         self.changed.notify_all();
     }
 

@@ -34,6 +34,7 @@ pub(in crate::evidence) use directory::FIRST_FORMAT_FILE;
 pub(crate) use epoch::{Epoch, PreviousLog};
 pub(crate) use open::{Creation, OpenedInstance, OpeningNotice, begin_epoch, open_instance, successor};
 pub(crate) use private::PrivateDir;
+pub(crate) use retention::Removal;
 pub(crate) use store::DurableStore;
 
 /// How the log on disk is kept; made by `EvidenceOptions`.

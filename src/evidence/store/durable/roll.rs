@@ -9,6 +9,7 @@ use super::writer::{Log, Writer};
 use super::{DurableOptions, Epoch, PreviousLog, PrivateDir, begin_epoch, successor};
 use crate::evidence::keyed::KeyedHash;
 use crate::evidence::note::NoteSigner as _;
+use crate::evidence::sink::RecordSink;
 use crate::evidence::wal::FrameKind;
 use crate::evidence::{OpenError, OpenErrorKind};
 
@@ -18,12 +19,13 @@ impl Log {
         epoch: Epoch,
         options: &DurableOptions,
         private: &PrivateDir,
+        sink: RecordSink,
     ) -> Result<(Self, LogTail), OpenError> {
         let follows = if options.signer.is_none() { Some(successor(options, private, &epoch)?) } else { None };
         let Some(first) = epoch.signers.first() else { return Err(OpenError::new(OpenErrorKind::Key)) };
         let key = first.verifier_key().clone();
         let follow = Follow::new(epoch.directory, Arc::clone(&epoch.origin), key, epoch.wal.keeper());
-        let tail = LogTail { reader: epoch.unsealed, tiles: epoch.tiles, follow: Arc::clone(&follow) };
+        let tail = LogTail { reader: epoch.unsealed, tiles: epoch.tiles, follow: Arc::clone(&follow), sink: sink.for_log(Arc::clone(&epoch.origin)) };
         let log = Self {
             number: epoch.number,
             origin: epoch.origin,
@@ -34,6 +36,7 @@ impl Log {
             bytes: epoch.bytes,
             wal: epoch.wal,
             follow,
+            sink,
             successor: follows,
             committed: 0,
         };
@@ -75,7 +78,8 @@ impl Writer {
         }
         self.replace_hash_key();
         let opened = epoch.opened_notice(true);
-        let (log, tail) = Log::split(epoch, &self.options, &self.private).map_err(io::Error::other)?;
+        let sink = self.log.sink.for_log(Arc::clone(&epoch.origin));
+        let (log, tail) = Log::split(epoch, &self.options, &self.private, sink).map_err(io::Error::other)?;
         tracing::info!(origin = %log.origin, "the evidence log goes on in a new log");
         self.log = log;
         self.notice(opened.name, opened.members)?;

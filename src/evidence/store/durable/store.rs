@@ -1,5 +1,6 @@
 //! The store that callers see: a queue in front of the writing thread.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::super::{AppendError, EvidenceStore, Reservation, RoomFreed, StoreHealth, Ticket, lock};
+use super::super::{AppendError, EvidenceStore, LogHealth, Reservation, RoomFreed, StoreHealth, Ticket, lock};
 use super::follow::Follow;
 use super::queue::Queue;
 use super::tiler::{Disk, Tiler};
@@ -15,6 +16,7 @@ use super::writer::{Log, Writer};
 use super::{DurableOptions, OpenedInstance, PrivateDir};
 use crate::clock::Clock;
 use crate::evidence::keyed::KeyCell;
+use crate::evidence::sink::RecordSink;
 use crate::evidence::storage::Storage;
 use crate::evidence::tiles::TileWriter;
 use crate::evidence::wal::WalReader;
@@ -30,7 +32,9 @@ const OPEN_WAIT: Duration = Duration::from_secs(60);
 pub(super) enum Command {
     /// Make everything durable, and say in which log it stands up to which size.
     Commit(Sender<Committed>),
-    /// Leave no entry that is in durable tiles anywhere in the write-ahead log.
+    /// As `Commit`, and go on in another segment, so that those before can be given up.
+    Rotate(Sender<Committed>),
+    /// Overwrite what is not in use of the write-ahead log.
     Wipe(Sender<()>),
 }
 
@@ -47,6 +51,7 @@ pub(super) struct LogTail {
     pub(super) reader: WalReader,
     pub(super) tiles: TileWriter,
     pub(super) follow: Arc<Follow>,
+    pub(super) sink: RecordSink,
 }
 
 /// The log that is being written.
@@ -71,6 +76,7 @@ pub(crate) struct DurableStore {
     pub(super) queue: Arc<Queue<Command>>,
     pub(super) current: Arc<Current>,
     disk: Arc<Disk>,
+    copies_dropped: Arc<AtomicU64>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -82,7 +88,9 @@ impl DurableStore {
         let queue = Queue::new(options.capacity);
         let disk = Disk::new(options.low_disk_bytes);
         let latest = epoch.last_record_at.unwrap_or(epoch.created);
-        let (log, tail) = Log::split(epoch, &options, &private)?;
+        let copies_dropped = Arc::<AtomicU64>::default();
+        let sink = RecordSink::new(Arc::clone(&epoch.origin), Arc::clone(&copies_dropped));
+        let (log, tail) = Log::split(epoch, &options, &private, sink)?;
         let current = Arc::new(Current(Mutex::new(Arc::clone(&log.follow))));
         let tiler =
             Tiler::start(Arc::clone(&storage), private.clone(), &options, tail, Arc::clone(&disk)).map_err(io_error)?;
@@ -106,14 +114,15 @@ impl DurableStore {
             .name("rmcp-guard-evidence".to_owned())
             .spawn(move || writer.run(notices))
             .map_err(io_error)?;
-        let store = Self { storage, private, queue, current, disk, writer: Mutex::new(Some(thread)) };
+        let writer = Mutex::new(Some(thread));
+        let store = Self { storage, private, queue, current, disk, copies_dropped, writer };
         // what opening found is durable before anything else can happen, or the log is not open
         store.commit(OPEN_WAIT).map_err(|error| OpenError::new(OpenErrorKind::Io).at(&directory).caused_by(error))?;
         Ok(store)
     }
 
     /// Makes everything appended so far durable.
-    fn commit(&self, limit: Duration) -> Result<Committed, AppendError> {
+    pub(super) fn commit(&self, limit: Duration) -> Result<Committed, AppendError> {
         let until = Instant::now().checked_add(limit).unwrap_or_else(Instant::now);
         let (answer, committed) = std::sync::mpsc::channel();
         self.queue.command(Command::Commit(answer))?;
@@ -143,15 +152,7 @@ impl DurableStore {
         follow.wait(size, seal, until)
     }
 
-    /// Leaves nothing of entries that are in durable tiles in the write-ahead log.
-    pub(crate) fn wipe(&self, limit: Duration) -> Result<(), AppendError> {
-        let until = Instant::now().checked_add(limit).unwrap_or_else(Instant::now);
-        let (answer, wiped) = std::sync::mpsc::channel();
-        self.queue.command(Command::Wipe(answer))?;
-        self.answer(&wiped, until)
-    }
-
-    fn answer<T>(&self, answer: &std::sync::mpsc::Receiver<T>, until: Instant) -> Result<T, AppendError> {
+    pub(super) fn answer<T>(&self, answer: &std::sync::mpsc::Receiver<T>, until: Instant) -> Result<T, AppendError> {
         use std::sync::mpsc::RecvTimeoutError;
         answer.recv_timeout(until.saturating_duration_since(Instant::now())).map_err(|error| match error {
             RecvTimeoutError::Timeout => AppendError::TimedOut,
@@ -186,7 +187,8 @@ impl EvidenceStore for DurableStore {
         let queued = u64::try_from(queued).unwrap_or(u64::MAX);
         let (written, log) = self.current.get().health();
         let mut health = StoreHealth::new(written, queued, ended == Some(AppendError::Failed));
-        health.log = Some(self.disk.add_to(log));
+        let copies_dropped = self.copies_dropped.load(Ordering::Relaxed);
+        health.log = Some(LogHealth { copies_dropped, ..self.disk.add_to(log) });
         health
     }
 

@@ -16,13 +16,15 @@ use super::super::{LogHealth, lock};
 use super::follow::{Follow, Task};
 use super::open::remove_wal;
 use super::recovery::Place;
+use super::retention::{Job, Removal, removal_error};
 use super::store::LogTail;
 use super::{DurableOptions, PrivateDir};
 use crate::evidence::OpenError;
 use crate::evidence::checkpoint::Checkpoint;
 use crate::evidence::note::{MAX_NOTE_BYTES, UnverifiedNote};
+use crate::evidence::sink::RecordSink;
 use crate::evidence::storage::{Storage, read_file, replace_file};
-use crate::evidence::tiles::{CHECKPOINT_FILE, TileError, TileWriter, WITNESSED_FILE};
+use crate::evidence::tiles::{CHECKPOINT_FILE, TileError, TileWriter, WITNESSED_FILE, prune, redact};
 use crate::evidence::wal::{FrameKind, WalError, WalReader};
 
 /// A log that grows faster than its interval is published each time it has grown by so much.
@@ -152,6 +154,9 @@ struct Tiling {
     reader: WalReader,
     tiles: TileWriter,
     follow: Arc<Follow>,
+    sink: RecordSink,
+    /// Entries of which there were copies.
+    copied: u64,
     /// Something failed: what no sync has covered has to be written anew.
     stale: bool,
     /// The note of the last commit frame that was read, and its size.
@@ -172,9 +177,11 @@ impl Work {
 
     /// Follows one log until it is finished and published.
     fn serve(&self, log: LogTail) {
-        let LogTail { reader, tiles, follow } = log;
+        let LogTail { reader, tiles, follow, sink } = log;
         let mut tiling = Tiling {
             sealed_bytes: tiles.bytes(),
+            copied: tiles.frontier().size(),
+            sink,
             reader,
             tiles,
             follow: Arc::clone(&follow),
@@ -226,9 +233,17 @@ impl Work {
         if tiling.stale {
             self.begin_anew(tiling)?;
         }
+        let copies = tiling.sink.is_wanted();
         while let Some(frame) = tiling.reader.next(Some(until))? {
             match (frame.kind, frame.leaf) {
-                (FrameKind::Entry, Some(leaf)) => tiling.tiles.push(&frame.body, leaf)?,
+                (FrameKind::Entry, Some(leaf)) => {
+                    let index = tiling.tiles.frontier().size();
+                    tiling.tiles.push(&frame.body, leaf)?;
+                    if copies && index >= tiling.copied {
+                        tiling.sink.offer(index, leaf, frame.body);
+                        tiling.copied = index.saturating_add(1);
+                    }
+                }
                 (FrameKind::Entry, None) => return Err(TilerError::OtherTree),
                 (FrameKind::Commit, _) => {
                     let size = tiling.tiles.frontier().size();
@@ -260,10 +275,32 @@ impl Work {
             tiling.follow.keeper.release(size).map_err(TilerError::Release)?;
             tiling.follow.sealed(size);
         }
+        for job in tiling.follow.take_jobs() {
+            self.work_off(tiling, job);
+        }
         if task.rolled && size >= task.size {
             remove_wal(&self.place(tiling)).map_err(TilerError::Remove)?;
         }
         Ok(())
+    }
+
+    /// Does what was asked for; whoever asked is told how it went.
+    fn work_off(&self, tiling: &Tiling, job: Job) {
+        let keeper = &tiling.follow.keeper;
+        match job {
+            Job::Release(size, answer) => {
+                let released = keeper.release(size.min(tiling.sealed)).and_then(|()| keeper.wipe_spares());
+                let _ = answer.send(released.map_err(OpenError::io(&tiling.follow.directory)));
+            }
+            Job::Remove(removal, size, answer) => {
+                let (storage, directory) = (&self.storage, &tiling.follow.directory);
+                let removed = match removal {
+                    Removal::Redact(index) => redact(storage, directory, &[index], size),
+                    Removal::Prune(below) => prune(storage, directory, below),
+                };
+                let _ = answer.send(removed.map(drop).map_err(removal_error));
+            }
+        }
     }
 
     /// Reads the write-ahead log again from its start, and writes everything again that no sync has covered: after an

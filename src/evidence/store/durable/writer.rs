@@ -24,6 +24,7 @@ use crate::evidence::entry::{ENVELOPE_BYTES, write_entry};
 use crate::evidence::keyed::KeyCell;
 use crate::evidence::merkle::{Frontier, Hash};
 use crate::evidence::note::{NoteSigner, VerifierKey, sign_note};
+use crate::evidence::sink::RecordSink;
 use crate::evidence::storage::{Storage, StorageLock};
 use crate::evidence::wal::{FrameKind, WalPosition, WalWriter};
 use crate::evidence::{EvidenceId, NoticeRecord, Record};
@@ -52,6 +53,8 @@ pub(super) struct Log {
     pub(super) bytes: u64,
     pub(super) wal: WalWriter,
     pub(super) follow: Arc<Follow>,
+    /// Where copies of its records go.
+    pub(super) sink: RecordSink,
     /// Origin and key of the log that will follow, where there can be one.
     pub(super) successor: Option<VerifierKey>,
     /// Size under the last note.
@@ -276,8 +279,11 @@ impl Writer {
         }
         match command {
             Command::Commit(answer) => {
-                let committed = Committed { follow: Arc::clone(&self.log.follow), size: self.log.committed };
-                let _ = answer.send(committed);
+                let _ = answer.send(self.committed());
+            }
+            Command::Rotate(answer) => {
+                self.log.wal.rotate(&self.log.frontier)?;
+                let _ = answer.send(self.committed());
             }
             Command::Wipe(answer) => {
                 self.log.wal.wipe_spares()?;
@@ -285,6 +291,10 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    fn committed(&self) -> Committed {
+        Committed { follow: Arc::clone(&self.log.follow), size: self.log.committed }
     }
 
     /// The orderly end: everything durable, a frame that says so, and a last checkpoint.

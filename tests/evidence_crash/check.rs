@@ -55,18 +55,14 @@ pub(crate) fn recovered(job: &Job, acked: &[String], first_key: &VerifierKey) ->
 
 fn check_records(records: &[Value], acked: &[String]) {
     let mut seen: HashMap<&str, usize> = HashMap::new();
-    let mut last_of_caller: HashMap<&str, u64> = HashMap::new();
+    let mut last_of_caller: HashMap<&str, (u64, u64)> = HashMap::new();
     for record in records {
         *seen.entry(record["id"].as_str().unwrap()).or_default() += 1;
         if record["rmcp_guard.notice"] == "crash_test" {
-            let caller = record["rmcp_guard.notice.caller"].as_str().unwrap();
-            let number: u64 = record["rmcp_guard.notice.number"].as_str().unwrap().parse().unwrap();
-            let last = last_of_caller.insert(caller, number);
-            // a later process counts from 0 again
-            assert!(
-                last.is_none_or(|last| last < number || number == 0 || number < 256),
-                "{caller}: {last:?}, {number}"
-            );
+            let member = |name: &str| record[format!("rmcp_guard.notice.{name}")].as_str().unwrap();
+            let place = (member("life").parse().unwrap(), member("number").parse().unwrap());
+            let last = last_of_caller.insert(member("caller"), place);
+            assert!(last.is_none_or(|last| last < place), "out of order: {last:?}, then {place:?}");
         }
     }
     let lost: Vec<_> = acked.iter().filter(|id| !seen.contains_key(id.as_str())).collect();

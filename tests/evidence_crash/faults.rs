@@ -7,8 +7,7 @@ use rmcp_guard::evidence::EvidenceMode;
 use crate::check::{Said, recovered};
 use crate::job::Job;
 
-/// What is made to fail. `openat` and `read` are left to the kernel until the child's own start is over, which they
-/// are needed for.
+/// What is made to fail; those that only start the child fail too, and then nothing is acknowledged.
 const CALLS: &[&str] = &["pwrite64", "write", "fdatasync", "fsync", "rename", "renameat2", "mkdir", "unlink", "openat"];
 const FAULTS: &[&str] = &["error=EIO", "error=ENOSPC", "signal=KILL"];
 

@@ -17,11 +17,13 @@ pub(crate) struct Job {
     pub(crate) roll_after_bytes: u64,
     /// Only what is on stable storage is acknowledged, whatever the mode.
     pub(crate) power_cut: bool,
+    /// Which of the processes that write to the log, in order.
+    pub(crate) life: u32,
 }
 
 impl Job {
     pub(crate) fn new(directory: PathBuf, mode: EvidenceMode, callers: usize) -> Self {
-        Self { directory, mode, callers, records: None, roll_after_bytes: 1 << 40, power_cut: false }
+        Self { directory, mode, callers, records: None, roll_after_bytes: 1 << 40, power_cut: false, life: 0 }
     }
 
     /// The job that the environment describes; `None` in a process that is no child.
@@ -40,6 +42,7 @@ impl Job {
             records: number("WRITER_RECORDS"),
             roll_after_bytes: number("WRITER_ROLL_AFTER_BYTES").unwrap_or(1 << 40),
             power_cut: text("WRITER_POWER_CUT").is_some(),
+            life: number("WRITER_LIFE").and_then(|life| u32::try_from(life).ok()).unwrap_or(0),
         })
     }
 
@@ -68,6 +71,7 @@ impl Job {
         command.env("WRITER_DIRECTORY", &self.directory).env("WRITER_MODE", mode);
         command.env("WRITER_CALLERS", self.callers.to_string());
         command.env("WRITER_ROLL_AFTER_BYTES", self.roll_after_bytes.to_string());
+        command.env("WRITER_LIFE", self.life.to_string());
         if let Some(records) = self.records {
             command.env("WRITER_RECORDS", records.to_string());
         }

@@ -1,7 +1,7 @@
 //! kill -9 at random moments. The page cache survives it, so this shows that nothing acknowledged is still only in the
 //! process, and that recovery works; what reaches the disk is shown by `power_cut.sh`.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,16 +10,41 @@ use rmcp_guard::evidence::EvidenceMode;
 use crate::check::{Said, open, recovered, snapshot};
 use crate::job::Job;
 
-/// Starts the child, kills it after `life`, and returns what it had said by then.
-fn run_and_kill(job: &Job, life: Duration) -> Said {
+/// When a child is killed.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// This long after it was started, as likely as not while it opens the log.
+    AfterStart(Duration),
+    /// This long after it began to write.
+    AfterOpening(Duration),
+}
+
+/// Starts the child, kills it, and returns what it had said by then.
+fn run_and_kill(job: &Job, moment: Moment) -> Said {
     let mut child = job.command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (opened, is_open) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let mut output = Vec::new();
-        stdout.read_to_end(&mut output).unwrap();
-        output
+        loop {
+            let start = output.len();
+            if stdout.read_until(b'\n', &mut output).unwrap() == 0 {
+                return output;
+            }
+            if String::from_utf8_lossy(&output[start..]).contains("opened ") {
+                // nobody may be waiting for it
+                let _ = opened.send(());
+            }
+        }
     });
-    std::thread::sleep(life);
+    match moment {
+        Moment::AfterStart(life) => std::thread::sleep(life),
+        Moment::AfterOpening(life) => {
+            is_open.recv_timeout(Duration::from_secs(60)).expect("the child opens its log");
+            drop(is_open);
+            std::thread::sleep(life);
+        }
+    }
     child.kill().unwrap();
     child.wait().unwrap();
     Said::parse(&reader.join().unwrap())
@@ -36,9 +61,12 @@ fn kill_cycles(mode: EvidenceMode, callers: usize, cycles: u32, seed: u64) {
         let mut acked = Vec::new();
         let mut key = None;
         // the second life begins with what the first one left
-        for _ in 0..2 {
+        for life in 0..2 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let said = run_and_kill(&job, Duration::from_micros(5_000 + (random >> 33) % 150_000));
+            let pause = Duration::from_micros((random >> 33) % 150_000);
+            let moment = if (random >> 20) % 4 == 0 { Moment::AfterStart(pause) } else { Moment::AfterOpening(pause) };
+            job.life = life;
+            let said = run_and_kill(&job, moment);
             key = key.or(said.key);
             acked.extend(said.acked);
         }

@@ -63,7 +63,12 @@ fn call(log: &EvidenceLog, job: &Job, caller: usize, next: &AtomicU64) -> Result
 fn append(log: &EvidenceLog, job: &Job, caller: usize, number: u64) -> Result<EvidenceId, AppendError> {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let id = EvidenceId::generate(now);
-    let members = vec![("caller", caller.to_string()), ("number", number.to_string()), ("filler", "x".repeat(300))];
+    let members = vec![
+        ("life", job.life.to_string()),
+        ("caller", caller.to_string()),
+        ("number", number.to_string()),
+        ("filler", "x".repeat(300)),
+    ];
     let mut place = log.reserve_blocking(1)?;
     let mut ticket = log.append(&mut place, &Record::Notice(NoticeRecord::new(id, now, "crash_test", members)))?;
     match job.mode {

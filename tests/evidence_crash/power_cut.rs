@@ -14,9 +14,9 @@ fn child_check_after_power_cut() {
     let said = Said::parse(&std::fs::read(said).unwrap());
     let Some(key) = said.key else {
         assert!(said.acked.is_empty());
-        println!("checked 0 acknowledged records");
+        println!("\nchecked 0 acknowledged records");
         return;
     };
     recovered(&job, &said.acked, &key);
-    println!("checked {} acknowledged records", said.acked.len());
+    println!("\nchecked {} acknowledged records", said.acked.len());
 }

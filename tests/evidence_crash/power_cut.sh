@@ -49,16 +49,22 @@ fd = os.open(sys.argv[1], os.O_RDONLY)
 fcntl.ioctl(fd, 0x8004587D, struct.pack("I", 2))
 PY
 }
-child() { "$program" "$1" --exact --ignored --nocapture --test-threads=1; }
+child=(--exact --ignored --nocapture --test-threads=1)
+broken() { echo "BROKEN: $*"; exit 1; }
 
 # cycle MODE CALLERS -> 0 when nothing was lost
 cycle() {
     local mode=$1 callers=$2
     rm -rf "${mountpoint:?}"/*
     sync -f "$mountpoint"
+    # the program itself, so that the kill below meets it and not a shell around it
     WRITER_DIRECTORY=$mountpoint/evidence WRITER_MODE=$mode WRITER_CALLERS=$callers WRITER_POWER_CUT=1 \
-        WRITER_ROLL_AFTER_BYTES=4000000 child child_writer >"$work/said" 2>/dev/null &
+        WRITER_ROLL_AFTER_BYTES=4000000 "$program" child_writer "${child[@]}" >"$work/said" 2>/dev/null &
     writer=$!
+    for ((waited = 0; waited < 600; waited++)); do
+        grep -q 'opened ' "$work/said" && break
+        sleep 0.05
+    done
     sleep "0.$(printf '%03d' $((RANDOM % 400 + 30)))"
     # What the writer says while the power goes proves nothing: a sync that is under way may return after the journal
     # is dead. Only what it had said before counts.
@@ -67,11 +73,12 @@ cycle() {
     kill -9 "$writer" 2>/dev/null || true
     wait "$writer" 2>/dev/null || true
     writer=
-    umount "$mountpoint"
-    mount -o loop "$work/image" "$mountpoint"
+    umount "$mountpoint" || broken 'the file system that lost power cannot be unmounted'
+    mount -o loop "$work/image" "$mountpoint" || broken 'the file system does not come back'
     acked=$((acked + $(grep -c '^ack ' "$work/acked" || true)))
     WRITER_DIRECTORY=$mountpoint/evidence WRITER_MODE=$mode WRITER_CALLERS=$callers POWER_CUT_SAID=$work/acked \
-        child child_check_after_power_cut >"$work/check" 2>&1
+        "$program" power_cut::child_check_after_power_cut "${child[@]}" >"$work/check" 2>&1 &&
+        grep -q '^checked ' "$work/check"
 }
 
 lost_in_all=0
@@ -87,7 +94,7 @@ for mode in strict bounded; do
 done
 
 # best-effort acknowledges what is written and syncs nothing: the records must be gone, or the cut does not cut
-acked=0 lost=0 control=$((cycles < 30 ? cycles : 30))
+acked=0 lost=0 control=${POWER_CUT_CONTROLS:-30}
 for ((n = 0; n < control; n++)); do
     cycle best-effort 16 || lost=$((lost + 1))
 done

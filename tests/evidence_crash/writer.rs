@@ -40,11 +40,14 @@ pub(crate) fn run(job: &Job) -> Result<(), String> {
 }
 
 pub(crate) fn options(job: &Job) -> EvidenceOptions {
+    // what is published is synced first, so the control that must lose publishes nothing
+    let publishes = !(job.power_cut && job.mode == EvidenceMode::BestEffort);
+    let interval = if publishes { Duration::from_millis(20) } else { Duration::from_secs(3600) };
     EvidenceLog::options()
         .mode(job.mode)
         .wait_limit(WAIT)
         .origin("crash.example")
-        .checkpoint_interval(Duration::from_millis(20))
+        .checkpoint_interval(interval)
         .roll_after_bytes(job.roll_after_bytes)
 }
 

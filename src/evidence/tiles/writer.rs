@@ -53,7 +53,7 @@ pub(crate) struct TileWriter {
     /// Everything below is durable.
     synced_size: u64,
     /// What was published before the last [`drop_partials`](Self::drop_partials).
-    published: u64,
+    published: Option<u64>,
     unsynced: Vec<(PathBuf, Box<dyn StorageFile>)>,
     unsynced_dirs: BTreeSet<PathBuf>,
     /// Directories whose own names are durable.
@@ -77,7 +77,7 @@ impl TileWriter {
             bytes: 0,
             partials_size: None,
             synced_size: size,
-            published: size,
+            published: None,
             unsynced: Vec::new(),
             unsynced_dirs: BTreeSet::new(),
             durable_dirs: HashSet::new(),
@@ -138,8 +138,9 @@ impl TileWriter {
     /// A stock reader that has just read the checkpoint before finds its partial tiles until the next call.
     pub(crate) fn drop_partials(&mut self, published: u64) -> Result<(), TileError> {
         self.fail_on_error(|writer| {
-            let keep_from = writer.published.min(writer.synced_size).min(published);
-            writer.published = published;
+            // partial tiles of an earlier process may be torn by a crash, so none of them is kept for readers
+            let before = writer.published.replace(published).unwrap_or(published);
+            let keep_from = before.min(writer.synced_size).min(published);
             for (kind, index) in writer.with_partials.clone() {
                 writer.drop_partials_of(TilePath::full(kind, index), kind.count(keep_from))?;
             }

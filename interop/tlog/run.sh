@@ -15,7 +15,7 @@ cleanup() {
     rm -rf "$work"
 }
 trap cleanup EXIT
-fail() { echo "FAILED: $*"; exit 1; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
 
 # -- what there is of others ----------------------------------------------------------------------------------------------
 
@@ -60,46 +60,60 @@ mkdir "$work/ours"
 TLOG_INTEROP_DIR=$work/ours "${tests[@]}" writes_logs >"$work/tests.log" 2>&1 || { cat "$work/tests.log"; fail 'no logs'; }
 log() { echo "$work/ours/$1/main/00000001"; }
 
-accept_ours() {
-    "$@" || fail "refused one of our logs: $*"
+accept() {
+    "$@" >"$work/out" 2>&1 || { cat "$work/out"; fail "refused what is intact: $*"; }
 }
 refuse() {
     if "$@" >"$work/out" 2>&1; then
         fail "accepted what was altered: $*"
     fi
 }
+our_verify() { # the directory, the file with the key
+    "$binary" evidence verify "$1" --key-file "$2" "${@:3}"
+}
+# tampered or incomplete, and not that it could not be tried
+our_refuse() {
+    local exit=0
+    our_verify "$@" >"$work/out" 2>&1 || exit=$?
+    [[ $exit == 1 || $exit == 2 ]] || { cat "$work/out"; fail "exit $exit for what was altered: $*"; }
+}
 
 for size in 1 256 1000 70000; do
     arguments=("$(log $size)" "$work/ours/$size.vkey")
     # the first checkpoint of the smallest log is its last
     [[ $size == 1 ]] || arguments+=("$work/ours/$size.earlier")
-    [[ -z $go ]] || accept_ours "$go" verify "${arguments[@]}"
-    [[ -z $stock ]] || accept_ours "${stock[@]}" verify "${arguments[@]}"
-    accept_ours "$binary" evidence verify "$work/ours/$size" --key-file "$work/ours/$size.vkey" >/dev/null
+    [[ -z $go ]] || accept "$go" verify "${arguments[@]}"
+    [[ -z $stock ]] || accept "${stock[@]}" verify "${arguments[@]}"
+    accept our_verify "$work/ours/$size" "$work/ours/$size.vkey"
+    echo "$size entries accepted"
 done
 # a log that contradicts a checkpoint which it has signed
 for verifier in "${go:-}" "${stock[*]:-}"; do
     [[ -z $verifier ]] || refuse $verifier verify "$(log fork)" "$work/ours/1000.vkey" "$work/ours/1000.earlier"
 done
-refuse "$binary" evidence verify "$work/ours/fork" --key-file "$work/ours/1000.vkey" --old-checkpoint "$work/ours/1000.earlier"
+our_refuse "$work/ours/fork" "$work/ours/1000.vkey" --old-checkpoint "$work/ours/1000.earlier"
+accept our_verify "$work/ours/1000" "$work/ours/1000.vkey" --old-checkpoint "$work/ours/1000.earlier"
 
 # -- altered ones before all verifiers, theirs before ours ----------------------------------------------------------------
 
 foreign=$work/logs
 : >"$foreign"
 tamper_checks() { # of whom, the log, its key
+    local copy log judge=refuse our_judge=our_refuse want=altered
     "$go" tamper "$2" "$work/altered/$1"
     for copy in "$work/altered/$1"/*; do
-        refuse "$go" verify "$copy" "$3"
+        log=$copy/main/00000001
+        judge=refuse our_judge=our_refuse want=altered
+        [[ $copy != */unaltered ]] || judge=accept our_judge='accept our_verify' want=intact
+        $judge "$go" verify "$log" "$3"
         if [[ $1 == ours ]]; then
-            refuse "$binary" evidence verify "$copy" --key-file "$3"
+            $our_judge "$log" "$3"
+            [[ -z $stock ]] || $judge "${stock[@]}" verify "$log" "$3"
         else
-            printf 'altered\t%s\t%s\n' "$copy" "$3" >>"$foreign"
+            printf '%s\t%s\t%s\n' "$want" "$log" "$3" >>"$foreign"
         fi
-        # a Python takes its time to start
-        [[ -z $stock || $1 != ours ]] || refuse "${stock[@]}" verify "$copy" "$3"
     done
-    echo "$1: $(find "$work/altered/$1" -mindepth 1 -maxdepth 1 | wc -l) altered copies refused"
+    echo "$1: $(($(find "$work/altered/$1" -mindepth 1 -maxdepth 1 | wc -l) - 1)) altered copies refused"
 }
 for builder in "${go:+x-mod}" "${stock:+aics-tlog}"; do
     [[ -n $builder ]] || continue
@@ -129,10 +143,10 @@ url=http://127.0.0.1:$port
 export AICS_WITNESS_CONFIG=$work/witness/witness.json
 mkdir "$work/witness"
 aics=$work/venv/bin/aics-witness
-"$aics" init --name witness.example/w1 --listen "127.0.0.1:$port" >"$work/witness.out"
+"$aics" init --name witness.example/w1 --listen "127.0.0.1:$port" >"$work/witness.out" 2>&1
 vkey=$(grep -Eo 'witness\.example/w1\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+' "$work/witness.out" | head -n 1)
 [[ -n $vkey ]] || { cat "$work/witness.out"; fail 'the witness has no key'; }
-"$aics" add-log --origin log.example/interop/1000 --vkey "$(cat "$work/ours/1000.vkey")" >/dev/null
+"$aics" add-log --origin log.example/interop/1000 --vkey "$(cat "$work/ours/1000.vkey")" >/dev/null 2>&1
 "$aics" serve >"$work/witness.log" 2>&1 &
 witness=$!
 for _ in $(seq 100); do
@@ -143,20 +157,17 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
-cosigned() { # the directory of the set
-    "$binary" evidence verify "$1" --key-file "$work/ours/1000.vkey" --witness "$vkey"
-}
 if "$binary" evidence witness push --help >/dev/null 2>&1; then
     push() { "$binary" evidence witness push "$work/ours/$1" --witness "$vkey" --url "$url"; }
 else
     echo "rmcp-guard has no \`evidence witness push\`: the witness's own client pushes"
     push() { "${stock[@]}" push "$(log "$1")" "$url" "$vkey"; }
 fi
-refuse cosigned "$work/ours/1000"
+our_refuse "$work/ours/1000" "$work/ours/1000.vkey" --witness "$vkey"
 push 1000 || fail 'the witness did not cosign'
 push 1000 || fail 'the witness did not cosign the same again'
-cosigned "$work/ours/1000" >/dev/null || fail 'the cosignature does not verify'
+accept our_verify "$work/ours/1000" "$work/ours/1000.vkey" --witness "$vkey"
 refuse push fork
-refuse cosigned "$work/ours/fork"
+our_refuse "$work/ours/fork" "$work/ours/1000.vkey" --witness "$vkey"
 "$aics" evidence | grep -q 'log.example/interop/1000' || fail 'the witness kept no evidence of the fork'
 echo 'the witness cosigned the log and refused its fork'

@@ -14,8 +14,9 @@ import (
 )
 
 // alterations is what can be done to a log of more than 512 entries by whoever can write its files but lacks its key. Every one
-// must be found.
+// must be found, but for the control.
 var alterations = map[string]func(log string) error{
+	"unaltered":               func(string) error { return nil },
 	"entry-altered":      func(log string) error { return flip(filepath.Join(log, "tile/entries/001"), 100) },
 	"last-entry-altered": func(log string) error { return flipLast(log, "tile/entries") },
 	"entry-removed":      func(log string) error { return edit(log, func(e [][]byte) [][]byte { return e[1:] }) },
@@ -46,7 +47,8 @@ var alterations = map[string]func(log string) error{
 // tamper makes a copy of the log for every alteration.
 func tamper(log, to string) error {
 	for name, alter := range alterations {
-		copied := filepath.Join(to, name)
+		// where the log would be in a set
+		copied := filepath.Join(to, name, "main", "00000001")
 		if err := os.CopyFS(copied, os.DirFS(log)); err != nil {
 			return err
 		}

@@ -155,17 +155,27 @@ pub(super) fn check_info(
         Err(error) => return report.find(error.kind(), None, Some(path)),
         Ok(bytes) => bytes,
     };
-    if !parse_unique_json(&bytes).is_ok_and(|info| info_is_right(&info, origin, keys, opened)) {
+    if !parse_unique_json(&bytes).is_ok_and(|info| info_is_right(&info, files.directory(), origin, keys, opened)) {
         report.find(FindingKind::LogInfoWrong, None, Some(path));
     }
 }
 
-fn info_is_right(info: &Value, origin: &str, keys: &[VerifierKey], opened: Option<&Opened>) -> bool {
+fn info_is_right(
+    info: &Value,
+    directory: &Path,
+    origin: &str,
+    keys: &[VerifierKey],
+    opened: Option<&Opened>,
+) -> bool {
     let text = |name: &str| info.get(name).and_then(Value::as_str);
     let is_signer = |vkey: &str| keys.iter().any(|key| key.name() == origin && key.to_string() == vkey);
     let is_time = |time: &str| humantime::parse_rfc3339(time).is_ok();
     let place = info.get("epoch").and_then(Value::as_u64).zip(text("instance"));
-    let is_place = place.is_some_and(|(epoch, instance)| origin.ends_with(&format!("/{instance}/{epoch}")));
+    // the origin says the place too, unless it is the name of a signer that the application brought
+    let is_place = place.is_some_and(|(epoch, instance)| {
+        origin.ends_with(&format!("/{instance}/{epoch}"))
+            || directory.ends_with(Path::new(instance).join(format!("{epoch:08}")))
+    });
     let Some(members) = info.as_object() else { return false };
     let is_previous = match (members.get("previous"), opened.map(|opened| &opened.previous)) {
         // what the log's first entry says is not known

@@ -121,7 +121,7 @@ impl Verifier {
     pub fn verify_range(&self, directory: impl AsRef<Path>, range: Range<u64>) -> Report {
         let files = LogFiles::new(directory.as_ref());
         let mut report = Report::new(directory.as_ref());
-        if let Some(signed) = self.signed(&files, &self.keys, &mut report) {
+        if let Some(signed) = signed(&files, &self.keys, &mut report) {
             self.check_range(&files, &signed, range, &mut report);
         }
         report
@@ -135,7 +135,7 @@ impl Verifier {
     pub fn prove(&self, directory: impl AsRef<Path>, index: u64) -> Result<TlogProof, Box<Report>> {
         let files = LogFiles::new(directory.as_ref());
         let mut report = Report::new(directory.as_ref());
-        let Some(signed) = self.signed(&files, &self.keys, &mut report) else { return Err(Box::new(report)) };
+        let Some(signed) = signed(&files, &self.keys, &mut report) else { return Err(Box::new(report)) };
         self.check_range(&files, &signed, index..index.saturating_add(1), &mut report);
         if report.verdict != Verdict::Intact {
             return Err(Box::new(report));
@@ -205,7 +205,7 @@ impl Verifier {
         let mut report = Report::new(directory);
         // read before the checkpoint, which is then at least as new while a writer is at work
         let witnessed = files.read(Path::new(WITNESSED_FILE), MAX_NOTE_BYTES);
-        let Some(signed) = self.signed(&files, keys, &mut report) else { return (report, Facts::default()) };
+        let Some(signed) = signed(&files, keys, &mut report) else { return (report, Facts::default()) };
         let checkpoint = signed.checkpoint();
         let mut known = self.known_of(&checkpoint.origin);
         known.extend(self.check_witnessed(witnessed, &signed, keys, &mut report));
@@ -218,28 +218,6 @@ impl Verifier {
         scan::check_info(&files, &checkpoint.origin, keys, facts.opened.as_ref(), &mut report);
         report.sort();
         (report, facts)
-    }
-
-    /// The signed checkpoint; without it nothing can be said about a log.
-    fn signed(&self, files: &LogFiles, keys: &[VerifierKey], report: &mut Report) -> Option<VerifiedCheckpoint> {
-        let path = Path::new(CHECKPOINT_FILE);
-        let kind = match files.read(path, MAX_NOTE_BYTES) {
-            Ok(note) => match VerifiedCheckpoint::verify(&note, keys) {
-                Ok(signed) => {
-                    let checkpoint = signed.checkpoint();
-                    report.origin = Some(checkpoint.origin.clone());
-                    report.size = checkpoint.size;
-                    report.root = Some(checkpoint.root);
-                    return Some(signed);
-                }
-                Err(error) => bad_note(error),
-            },
-            Err(FileError::Missing) => FindingKind::NoCheckpoint,
-            Err(FileError::Unreadable) => FindingKind::Unreadable,
-            Err(FileError::Malformed) => FindingKind::BadCheckpoint,
-        };
-        report.find(kind, None, Some(path));
-        None
     }
 
     fn known_of(&self, origin: &str) -> Vec<Known> {
@@ -300,6 +278,28 @@ impl Verifier {
             report.sort();
         }
     }
+}
+
+/// The signed checkpoint; without it nothing can be said about a log.
+fn signed(files: &LogFiles, keys: &[VerifierKey], report: &mut Report) -> Option<VerifiedCheckpoint> {
+    let path = Path::new(CHECKPOINT_FILE);
+    let kind = match files.read(path, MAX_NOTE_BYTES) {
+        Ok(note) => match VerifiedCheckpoint::verify(&note, keys) {
+            Ok(signed) => {
+                let checkpoint = signed.checkpoint();
+                report.origin = Some(checkpoint.origin.clone());
+                report.size = checkpoint.size;
+                report.root = Some(checkpoint.root);
+                return Some(signed);
+            }
+            Err(error) => bad_note(error),
+        },
+        Err(FileError::Missing) => FindingKind::NoCheckpoint,
+        Err(FileError::Unreadable) => FindingKind::Unreadable,
+        Err(FileError::Malformed) => FindingKind::BadCheckpoint,
+    };
+    report.find(kind, None, Some(path));
+    None
 }
 
 const fn bad_note(error: NoteError) -> FindingKind {

@@ -420,12 +420,12 @@ impl<'a> Pass<'a> {
             expected.is_some() && whole(hashes).and_then(|hashes| subtree_root(&hashes)) == expected
         };
         let hashes = tile.as_ref().map(|tile| tile.hashes.as_slice());
-        let findings_before = self.report.findings_total;
         let checked_before = self.report.entries_checked;
         let (best, is_proven) = choose(&content, hashes, FULL, proves);
         self.compare_tile(0, number, tile.as_ref(), &best);
         self.note_known(0, number, &best);
         let was_read = !content.slots.is_empty();
+        let is_accused = !is_proven && differs(&content, hashes, &best);
         self.check_entries(start, &best, content);
         if is_proven {
             return expected;
@@ -439,8 +439,8 @@ impl<'a> Pass<'a> {
         } else if root.is_some() && parent_trusted {
             self.proof = Proof::Refuted;
             self.report.entries_checked = checked_before;
-            if self.report.findings_total == findings_before {
-                // nothing but the hash above differs, and that is right
+            if !is_accused {
+                // they agree with each other, but not with the hash above, which is right
                 let path = tile.as_ref().map(|tile| tile.path.as_path());
                 self.report.find(FindingKind::HashAltered, start, path);
             }
@@ -566,8 +566,10 @@ impl<'a> Pass<'a> {
             self.before = Some(best);
         }
         let read = start.saturating_add(u64::try_from(content.slots.len()).unwrap_or(u64::MAX));
-        if let Some(error) = broken.filter(|_| first_bad.unwrap_or(read) < self.wanted.end) {
-            self.report.find(error.kind(), first_bad.unwrap_or(read), Some(&content.path));
+        let at = first_bad.unwrap_or(read);
+        // behind the last entry of the log nothing may follow either
+        if let Some(error) = broken.filter(|_| at < self.wanted.end || self.wanted.end == self.size) {
+            self.report.find(error.kind(), at, Some(&content.path));
         }
         self.before = best.last().copied().flatten();
         for index in content.no_json.iter().filter(|index| right(**index).is_some()) {
@@ -650,6 +652,13 @@ impl<'a> Pass<'a> {
 fn merge(computed: &[Option<Hash>], tile: Option<&[Hash]>, width: usize) -> Vec<Option<Hash>> {
     let from_tile = |slot| tile.and_then(|hashes: &[Hash]| hashes.get(slot).copied());
     (0..width).map(|slot| computed.get(slot).copied().flatten().or_else(|| from_tile(slot))).collect()
+}
+
+/// Whether an entry or a hash of the tile is not what it should be.
+fn differs(content: &Content, tile: Option<&[Hash]>, best: &[Option<Hash>]) -> bool {
+    let mut slots = content.slots.iter().zip(best);
+    slots.any(|(slot, best)| slot.leaf.is_some() && slot.leaf != *best)
+        || tile.is_some_and(|hashes| hashes.iter().zip(best).any(|(hash, best)| Some(*hash) != *best))
 }
 
 /// All of the hashes, if all are known.

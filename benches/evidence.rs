@@ -171,7 +171,11 @@ fn main() {
     let directory = arguments.first().map_or(temporary.path(), |path| Path::new(path));
     let time = Duration::from_secs(arguments.get(1).map_or(3, |seconds| seconds.parse().unwrap()));
     let open = |name: &str, mode| {
-        EvidenceLog::options().mode(mode).wait_limit(Duration::from_secs(10)).create_or_open(directory.join(name)).unwrap()
+        EvidenceLog::options()
+            .mode(mode)
+            .wait_limit(Duration::from_secs(10))
+            .create_or_open(directory.join(name))
+            .unwrap()
     };
 
     let start = Instant::now();

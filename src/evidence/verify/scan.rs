@@ -160,13 +160,7 @@ pub(super) fn check_info(
     }
 }
 
-fn info_is_right(
-    info: &Value,
-    directory: &Path,
-    origin: &str,
-    keys: &[VerifierKey],
-    opened: Option<&Opened>,
-) -> bool {
+fn info_is_right(info: &Value, directory: &Path, origin: &str, keys: &[VerifierKey], opened: Option<&Opened>) -> bool {
     let text = |name: &str| info.get(name).and_then(Value::as_str);
     let is_signer = |vkey: &str| keys.iter().any(|key| key.name() == origin && key.to_string() == vkey);
     let is_time = |time: &str| humantime::parse_rfc3339(time).is_ok();

@@ -59,6 +59,11 @@
 //! * Tasks: the id of a created task answers to its owner only, and each access is decided anew. An anonymous caller owns
 //!   tasks within a session of HTTP, while nobody owns that session.
 //!
+//! Answers to authenticated callers carry the receipt of their decision (`_meta["rmcp-guard/evidence"]`, a
+//! [`Receipt`](crate::evidence::Receipt)), unless [`receipts`](crate::enforce::GuardConfigBuilder::receipts) are off. What
+//! an inner server puts there is removed from every answer; notifications are no answers, and a member of that name in
+//! one means nothing.
+//!
 //! Credentials are read from the request's `_meta` and from its HTTP headers, each request for itself, and are removed
 //! before the inner server sees the request. A tool finds its caller as [`Principal`](crate::enforce::Principal) in the
 //! request's extensions.

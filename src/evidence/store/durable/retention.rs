@@ -80,9 +80,7 @@ fn append_error(error: AppendError) -> OpenError {
 /// For tiles that are not there: an entry that was pruned is no damage.
 pub(super) fn removal_error(error: TileError) -> OpenError {
     match error {
-        TileError::Pruned { ref path } => {
-            OpenError::new(OpenErrorKind::NoSuchEntry).at(&path.clone()).caused_by(error)
-        }
+        TileError::Pruned { ref path } => OpenError::new(OpenErrorKind::NoSuchEntry).at(&path.clone()).caused_by(error),
         TileError::Io { .. } | TileError::Missing { .. } | TileError::Malformed { .. } => {
             super::recovery::tile_error(error)
         }

@@ -25,7 +25,12 @@ impl Log {
         let Some(first) = epoch.signers.first() else { return Err(OpenError::new(OpenErrorKind::Key)) };
         let key = first.verifier_key().clone();
         let follow = Follow::new(epoch.directory, Arc::clone(&epoch.origin), key, epoch.wal.keeper());
-        let tail = LogTail { reader: epoch.unsealed, tiles: epoch.tiles, follow: Arc::clone(&follow), sink: sink.for_log(Arc::clone(&epoch.origin)) };
+        let tail = LogTail {
+            reader: epoch.unsealed,
+            tiles: epoch.tiles,
+            follow: Arc::clone(&follow),
+            sink: sink.for_log(Arc::clone(&epoch.origin)),
+        };
         let log = Self {
             number: epoch.number,
             origin: epoch.origin,

@@ -264,7 +264,9 @@ impl Work {
         let size = tiling.tiles.frontier().size();
         let bytes = tiling.tiles.bytes().saturating_sub(tiling.sealed_bytes);
         let old = interval_over && tiling.sealed_at.elapsed() >= SEAL_INTERVAL;
-        if size > tiling.sealed && (bytes >= SEAL_BYTES || old || task.seal > tiling.sealed) {
+        // at the end too, so that a log at rest has no partial tiles but its last, of this process or an earlier one
+        let asked = task.finished || task.seal > tiling.sealed;
+        if size > tiling.sealed && (bytes >= SEAL_BYTES || old || asked) {
             // no segment is given up before a published signature covers it: opening accepts nothing else of tiles
             self.publish(tiling)?;
             tiling.tiles.sync()?;

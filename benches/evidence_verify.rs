@@ -27,8 +27,8 @@ const ENTRY_BYTES: usize = 600;
 
 /// CPU time of this thread, or else time.
 fn now(start: Instant) -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    let line = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = line.split(' ').next().and_then(|nanos| nanos.parse().ok());
     nanos.map_or_else(|| start.elapsed(), Duration::from_nanos)
 }
 
@@ -38,7 +38,7 @@ fn best(runs: usize, entries: usize, mut work: impl FnMut()) -> f64 {
     let times = (0..runs).map(|_| {
         let before = now(start);
         work();
-        now(start) - before
+        now(start).saturating_sub(before)
     });
     times.min().unwrap().as_nanos() as f64 / entries as f64
 }

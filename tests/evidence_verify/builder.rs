@@ -35,12 +35,12 @@ pub fn root_of(leaves: &[Hash]) -> Hash {
 pub struct Key {
     pub name: String,
     kind: u8,
-    key: SigningKey,
+    signing: SigningKey,
 }
 
 impl Key {
     pub fn new(name: &str, seed: u8) -> Self {
-        Self { name: name.to_owned(), kind: 1, key: SigningKey::from_bytes(&[seed; 32]) }
+        Self { name: name.to_owned(), kind: 1, signing: SigningKey::from_bytes(&[seed; 32]) }
     }
 
     pub fn witness(name: &str, seed: u8) -> Self {
@@ -48,7 +48,7 @@ impl Key {
     }
 
     fn id(&self) -> [u8; 4] {
-        let public = self.key.verifying_key();
+        let public = self.signing.verifying_key();
         let hash = Sha256::new()
             .chain_update(&self.name)
             .chain_update([b'\n', self.kind])
@@ -59,7 +59,7 @@ impl Key {
 
     pub fn vkey(&self) -> String {
         let mut typed = vec![self.kind];
-        typed.extend_from_slice(self.key.verifying_key().as_bytes());
+        typed.extend_from_slice(self.signing.verifying_key().as_bytes());
         format!("{}+{:08x}+{}", self.name, u32::from_be_bytes(self.id()), STANDARD.encode(typed))
     }
 
@@ -69,10 +69,10 @@ impl Key {
             let time = 1_700_000_000_u64;
             bytes.extend_from_slice(&time.to_be_bytes());
             bytes.extend_from_slice(
-                &self.key.sign(format!("cosignature/v1\ntime {time}\n{text}").as_bytes()).to_bytes(),
+                &self.signing.sign(format!("cosignature/v1\ntime {time}\n{text}").as_bytes()).to_bytes(),
             );
         } else {
-            bytes.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
+            bytes.extend_from_slice(&self.signing.sign(text.as_bytes()).to_bytes());
         }
         format!("\u{2014} {} {}\n", self.name, STANDARD.encode(bytes))
     }
@@ -199,13 +199,13 @@ impl Log {
             fs::remove_file(directory.join(tile_path("entries", number, entries.len()))).unwrap();
         }
     }
+}
 
-    /// Removes the bundles and leaf hashes of the entries below `index`, a multiple of 256.
-    pub fn prune(&self, directory: &Path, index: usize) {
-        for number in 0..index / 256 {
-            for kind in ["entries", "0"] {
-                fs::remove_file(directory.join(tile_path(kind, number, 256))).unwrap();
-            }
+/// Removes the bundles and leaf hashes of the entries below `index`, a multiple of 256.
+pub fn prune(directory: &Path, index: usize) {
+    for number in 0..index / 256 {
+        for kind in ["entries", "0"] {
+            fs::remove_file(directory.join(tile_path(kind, number, 256))).unwrap();
         }
     }
 }

@@ -278,7 +278,7 @@ fn spare_bits_of_base64_are_refused() {
     let last = signature.trim_end_matches('=').chars().last().unwrap();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let next = alphabet.chars().nth(alphabet.find(last).unwrap() + 1).unwrap();
-    let spare = format!("{}{next}=", &signature[..signature.len() - 2]);
+    let spare = format!("{}{next}=", signature.get(..signature.len() - 2).unwrap());
     fs::write(directory.path().join("checkpoint"), format!("{text} {spare}\n")).unwrap();
     assert_eq!(found(&verify(&log, directory.path())), [(FindingKind::BadCheckpoint, None)]);
 }

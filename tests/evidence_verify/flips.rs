@@ -33,13 +33,13 @@ fn each_flipped_bit_is_found_and_named() {
     let flips: Vec<(PathBuf, usize)> = files(pristine.path())
         .into_iter()
         .flat_map(|file| {
-            let bits = fs::metadata(pristine.path().join(&file)).unwrap().len() as usize * 8;
+            let bits = fs::read(pristine.path().join(&file)).unwrap().len() * 8;
             // odd, so that all positions in a byte come up
             let stride = if is_full() { 1 } else { (bits / SAMPLE) | 1 };
             (0..bits).step_by(stride).map(move |bit| (file.clone(), bit))
         })
         .collect();
-    let threads = std::thread::available_parallelism().map_or(2, |count| count.get());
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {

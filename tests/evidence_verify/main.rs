@@ -1,10 +1,12 @@
 //! The verifier, through its public face only, over logs that a second writer made.
 
-#![expect(unreachable_pub, reason = "what stories share is public to them")]
+#![expect(unreachable_pub, reason = "what the tests share is public to them")]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::print_stdout,
     reason = "a failed step fails the test"
 )]
 
@@ -23,24 +25,24 @@ use rmcp_guard::evidence::verify::{Finding, FindingKind, Report, Verifier};
 
 use builder::{Key, Log};
 
-pub fn key(key: &Key) -> VerifierKey {
+fn key(key: &Key) -> VerifierKey {
     key.vkey().parse().unwrap()
 }
 
-pub fn verifier(log: &Log) -> Verifier {
+fn verifier(log: &Log) -> Verifier {
     Verifier::new([key(&log.key)])
 }
 
-pub fn verify(log: &Log, directory: &Path) -> Report {
+fn verify(log: &Log, directory: &Path) -> Report {
     verifier(log).verify_log(directory, &mut |_, _| {})
 }
 
 /// Kind and place of every finding.
-pub fn found(report: &Report) -> Vec<(FindingKind, Option<u64>)> {
+fn found(report: &Report) -> Vec<(FindingKind, Option<u64>)> {
     report.findings.iter().map(|Finding { kind, index, .. }| (*kind, *index)).collect()
 }
 
 /// Whether the long variants of the tests are wanted (`RMCP_GUARD_FULL=1`; take `--release`).
-pub fn is_full() -> bool {
+fn is_full() -> bool {
     std::env::var_os("RMCP_GUARD_FULL").is_some_and(|value| value == "1")
 }

@@ -5,7 +5,7 @@ use std::fs;
 use rmcp_guard::evidence::verify::{FindingKind, Verdict};
 use tempfile::tempdir;
 
-use crate::builder::{Log, bundle, put, tile_path};
+use crate::builder::{Log, bundle, prune, put, tile_path};
 use crate::{found, verifier, verify};
 
 fn log_with(notices: &[(&str, usize)]) -> Log {
@@ -86,7 +86,7 @@ fn a_recorded_pruning_leaves_the_log_intact_and_later_proofs_valid() {
     let log = log_with(&[("pruned", 512)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
-    log.prune(directory.path(), 512);
+    prune(directory.path(), 512);
     fs::write(directory.path().join("pruned"), "512\n").unwrap();
     let report = verify(&log, directory.path());
     assert_eq!((report.verdict, found(&report)), (Verdict::Intact, vec![]));
@@ -115,7 +115,7 @@ fn what_is_missing_without_a_record_is_found() {
         let log = log_with(notices);
         let directory = tempdir().unwrap();
         log.write(directory.path());
-        log.prune(directory.path(), 512);
+        prune(directory.path(), 512);
         let report = verify(&log, directory.path());
         assert_eq!(
             (report.verdict, found(&report)),
@@ -152,7 +152,7 @@ fn what_lies_where_it_was_pruned_is_checked_or_told() {
     let log = log_with(&[("pruned", 512)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
-    log.prune(directory.path(), 512);
+    prune(directory.path(), 512);
     let mut forged = log.entries[..256].to_vec();
     forged[9] = log.entries[8].clone();
     put(directory.path(), &tile_path("entries", 0, 256), &bundle(&forged));

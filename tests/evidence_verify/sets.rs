@@ -9,13 +9,15 @@ use tempfile::{TempDir, tempdir};
 use crate::builder::Log;
 use crate::{found, key};
 
+type Members = Vec<(String, String)>;
+
 /// Three logs of one instance, of which the first two were rolled.
 struct Set {
     directory: TempDir,
     logs: Vec<Log>,
 }
 
-fn roll(instance: &str, epochs: u64, opened: impl Fn(u64, &Log) -> Vec<(String, String)>) -> Vec<Log> {
+fn roll(instance: &str, epochs: u64, opened: impl Fn(u64, &Log) -> Members) -> Vec<Log> {
     let mut logs: Vec<Log> = Vec::new();
     for epoch in 1..=epochs {
         let mut log = Log::new(&format!("test.invalid/{instance}/{epoch}"), 7);
@@ -38,7 +40,7 @@ fn roll(instance: &str, epochs: u64, opened: impl Fn(u64, &Log) -> Vec<(String, 
     logs
 }
 
-fn previous(log: &Log) -> Vec<(String, String)> {
+fn previous(log: &Log) -> Members {
     vec![
         ("previous_origin".to_owned(), log.origin().to_owned()),
         ("previous_size".to_owned(), log.len().to_string()),
@@ -72,7 +74,9 @@ fn check(set: &Set) -> Vec<Report> {
     Verifier::new([key(&set.logs[0].key)]).verify_set(set.directory.path(), &mut |_, _| {})
 }
 
-fn all(reports: &[Report]) -> Vec<(Verdict, Vec<(FindingKind, Option<u64>)>)> {
+type Outcome = (Verdict, Vec<(FindingKind, Option<u64>)>);
+
+fn all(reports: &[Report]) -> Vec<Outcome> {
     reports.iter().map(|report| (report.verdict, found(report))).collect()
 }
 
@@ -158,7 +162,7 @@ fn an_empty_directory_is_no_set() {
 
 #[test]
 fn a_log_must_continue_the_one_before() {
-    let wrong: [fn(&Log) -> Vec<(String, String)>; 4] = [
+    let wrong: [fn(&Log) -> Members; 4] = [
         |_| Vec::new(),
         |log| previous(log).into_iter().map(|(name, value)| (name, value.replace("main/1", "main/9"))).collect(),
         |log| previous(log).into_iter().map(|(name, value)| (name, value.replace("262", "261"))).collect(),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::store::durable::FIRST_FORMAT_FILE;
+use super::text::hex;
 use super::{AppendError, EvidenceId, EvidenceLog, MAX_RECORD_BYTES, NoticeRecord, OpenError, OpenErrorKind, Record};
 use crate::clock::{Clock as _, SystemClock};
 use crate::encoding::{canonical_json, parse_unique_json};
@@ -92,7 +93,7 @@ fn read_lines(path: &Path, mut each: impl FnMut(Vec<u8>) -> Result<(), OpenError
         }
         let Some(text) = line.strip_suffix(b"\n") else {
             lines.torn = length;
-            lines.sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            lines.sha256 = hex(&hash.finalize());
             return Ok(lines);
         };
         let record = parse_unique_json(text).map_err(|error| damaged().caused_by(error))?;
@@ -151,8 +152,7 @@ mod tests {
         assert_eq!(records[notice]["rmcp_guard.notice.torn_bytes"], "6");
         let path = old.path().join(FIRST_FORMAT_FILE);
         assert_eq!(records[notice]["rmcp_guard.notice.file"], path.to_str().unwrap());
-        let hash: String =
-            Sha256::digest(std::fs::read(&path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Sha256::digest(std::fs::read(&path).unwrap()));
         assert_eq!(records[notice]["rmcp_guard.notice.sha256"], hash);
         assert_eq!(records[notice + 1], serde_json::json!({"event.name": "a", "id": "1"}));
         assert_eq!(records[notice + 2], serde_json::json!({"event.name": "b", "id": "2"}));

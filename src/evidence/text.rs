@@ -13,6 +13,16 @@ pub(super) fn cut(text: &str) -> &str {
     (0..=longest).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        // writing to a String does not fail
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
 /// `text` with everything escaped that could change how a terminal or log viewer shows what stands around it: control
 /// characters (C0, DEL, C1), line and paragraph separators, bidirectional formatting, and characters without a width.
 ///

@@ -8,6 +8,7 @@
 //!   <instance>/                 log.key  params/<kid>.key  high-water
 //! ```
 
+mod begin;
 mod directory;
 mod epoch;
 mod follow;
@@ -30,9 +31,10 @@ use std::time::Duration;
 use crate::evidence::note::NoteSigner;
 use crate::evidence::wal::WalOptions;
 
+pub(crate) use begin::{begin_epoch, successor};
 pub(in crate::evidence) use directory::FIRST_FORMAT_FILE;
 pub(crate) use epoch::{Epoch, PreviousLog};
-pub(crate) use open::{Creation, OpenedInstance, OpeningNotice, begin_epoch, open_instance, successor};
+pub(crate) use open::{Creation, OpenedInstance, OpeningNotice, open_instance};
 pub(crate) use private::PrivateDir;
 pub(crate) use retention::Removal;
 pub(crate) use store::DurableStore;

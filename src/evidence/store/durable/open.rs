@@ -1,34 +1,26 @@
-//! Opening: lock, keys, recovery, the high-water mark (S30), and beginning the next log of an instance.
+//! Opening: lock, keys, recovery, and the high-water mark.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::begin::{begin_epoch, finish, is_unfinished, origin_base, remove_wal, sign_tree};
 use super::directory::{
-    LOCK_FILE, check_set, create_directory, epoch_name, file_state, has_base_directory, has_directory, instance_epochs,
-    is_instance_name, is_origin_base, names, remove_temporary_files,
+    LOCK_FILE, check_set, create_directory, epoch_name, has_base_directory, has_directory, instance_epochs,
+    is_instance_name, is_origin_base,
 };
 use super::keys::{known_keys, signers};
-use super::manifest::{MANIFEST_FILE, Manifest};
-use super::recovery::{Place, Recovered, Signed, WAL_DIRECTORY, last_record, tile_error};
+use super::manifest::Manifest;
+use super::recovery::{Place, Recovered, Signed, check_consistency, last_record, tile_error};
 use super::{DurableOptions, Epoch, PreviousLog, PrivateDir};
 use crate::clock::Clock;
 use crate::evidence::checkpoint::{Checkpoint, VerifiedCheckpoint};
-use crate::evidence::entry::NO_PREVIOUS;
 use crate::evidence::keyed::KeyedHash;
-use crate::evidence::merkle::Frontier;
-use crate::evidence::note::{NoteSigner, UnverifiedNote, VerifierKey, sign_note};
-use crate::evidence::storage::{Storage, StorageLock, TEMPORARY_SUFFIX, replace_file};
-use crate::evidence::tiles::{CHECKPOINT_FILE, TileReader, TileWriter};
-use crate::evidence::wal::{FrameKind, WalWriter};
+use crate::evidence::note::{UnverifiedNote, VerifierKey};
+use crate::evidence::storage::{Storage, StorageLock};
+use crate::evidence::tiles::{TileReader, TileWriter};
+use crate::evidence::wal::WalWriter;
 use crate::evidence::{OpenError, OpenErrorKind};
-
-/// Bytes of the random part of an origin.
-const RANDOM_ORIGIN_BYTES: usize = 16;
-/// Holds the write-ahead log.
-const STATE_DIRECTORY: &str = ".state";
-/// Where frames begin in a segment of it.
-const FIRST_FRAME: u64 = 4096;
 
 /// What to do where there is no log, or one. A high-water mark overrides all three: then there must be its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +69,12 @@ pub(crate) fn open_instance(
     create_directory(&*storage, &options.directory)?;
     create_directory(&*storage, &directory)?;
     let lock_path = directory.join(LOCK_FILE);
-    let lock = storage.lock(&lock_path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => OpenError::new(OpenErrorKind::Locked).at(&directory),
-        _ => OpenError::io(&lock_path)(error),
-    })?;
+    let lock = match storage.lock(&lock_path) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            return Err(OpenError::new(OpenErrorKind::Locked).at(&directory));
+        }
+        other => other.map_err(OpenError::io(&lock_path))?,
+    };
     let mut opening = Opening { storage, options, directory, private, now: clock.now(), notices: Vec::new() };
     let mark = opening.mark()?;
     let logs = opening.logs()?;
@@ -92,7 +86,7 @@ pub(crate) fn open_instance(
         Some(_) if creation == Creation::Create => {
             return Err(OpenError::new(OpenErrorKind::Exists).at(&opening.directory));
         }
-        Some(newest) => opening.open(&logs, newest, mark)?,
+        Some(newest) => opening.open(&logs, newest, mark.as_ref())?,
     };
     let Opening { storage, options, directory, private, notices, .. } = opening;
     Ok(OpenedInstance { storage, options, directory, private, lock, epoch, notices })
@@ -227,13 +221,13 @@ impl Opening {
     }
 
     /// Opens the newest log, or begins the next one where it is closed.
-    fn open(&mut self, logs: &[Log], newest: &Log, mark: Option<Signed>) -> Result<Epoch, OpenError> {
+    fn open(&mut self, logs: &[Log], newest: &Log, mark: Option<&Signed>) -> Result<Epoch, OpenError> {
         let Log { place, manifest } = newest;
         let has_mark = mark.is_some();
-        let current_mark = self.check_mark_is_of(logs, mark.as_ref())?;
+        let current_mark = self.check_mark_is_of(logs, mark)?;
         let keys = known_keys(&self.options, &self.private, &manifest.origin)?;
         let published = self.published(newest, &keys)?;
-        let signed: Vec<_> = published.iter().chain(current_mark.then_some(mark.as_ref()).flatten()).collect();
+        let signed: Vec<_> = published.iter().chain(mark.filter(|_| current_mark)).collect();
         let recovered = place.recover(&keys, &signed)?;
         self.check_previous(logs, newest, mark.filter(|_| !current_mark))?;
         let (last_record_at, rolled) = recovered.last_entry.as_deref().and_then(last_record).unwrap_or((None, false));
@@ -289,10 +283,10 @@ impl Opening {
 
     /// Checks the log before `newest` and, where a crash left it so, finishes it; and the mark, where it is of an older
     /// log.
-    fn check_previous(&self, logs: &[Log], newest: &Log, mark: Option<Signed>) -> Result<(), OpenError> {
+    fn check_previous(&self, logs: &[Log], newest: &Log, mark: Option<&Signed>) -> Result<(), OpenError> {
         let mut next = newest;
         for (distance, log) in logs.iter().rev().skip(1).enumerate() {
-            let marked = mark.as_ref().filter(|mark| mark.checkpoint.checkpoint().origin == *log.manifest.origin);
+            let marked = mark.filter(|mark| mark.checkpoint.checkpoint().origin == *log.manifest.origin);
             if distance > 0 && marked.is_none() {
                 next = log;
                 continue;
@@ -332,7 +326,7 @@ impl Opening {
         }
         if let Some(mark) = mark {
             let mut tiles = TileReader::new(Arc::clone(&self.storage), &log.place.directory, end.size);
-            log.place.check_consistency(&mut tiles, (end.size, end.root), end.size, mark)?;
+            check_consistency(&mut tiles, (end.size, end.root), end.size, mark)?;
         }
         remove_wal(&log.place)
     }
@@ -410,181 +404,6 @@ fn warn_undetectable(directory: &Path) {
         directory = %directory.display(),
         "the evidence log has no high-water mark: whether it was rolled back before cannot be told"
     );
-}
-
-/// The first part of `origin`, when that is one of log number `number` of `instance`.
-fn origin_base<'o>(origin: &'o str, instance: &str, number: u64) -> Option<&'o str> {
-    let base = origin.strip_suffix(&format!("/{instance}/{number}"))?;
-    is_origin_base(base).then_some(base)
-}
-
-/// The origin of log number `number` of the instance, after `previous`.
-fn origin_of(options: &DurableOptions, number: u64, previous: Option<&str>) -> Result<Arc<str>, OpenError> {
-    if let Some(signer) = &options.signer {
-        return Ok(signer.verifier_key().name().into());
-    }
-    let base = match (previous, &options.origin) {
-        (Some(previous), _) => {
-            let base = origin_base(previous, &options.instance, number.saturating_sub(1));
-            base.ok_or_else(|| OpenError::new(OpenErrorKind::OtherLog))?.to_owned()
-        }
-        (None, Some(base)) => base.clone(),
-        (None, None) => {
-            let mut random = [0; RANDOM_ORIGIN_BYTES];
-            getrandom::fill(&mut random).map_err(|_| OpenError::new(OpenErrorKind::Randomness))?;
-            let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("rmcp-guard.invalid/{hex}")
-        }
-    };
-    Ok(format!("{base}/{}/{number}", options.instance).into())
-}
-
-/// The checkpoint of the tree, signed.
-fn sign_tree(origin: &str, tree: &Frontier, by: &[Arc<dyn NoteSigner>]) -> Result<Vec<u8>, OpenError> {
-    let text = Checkpoint::new(origin.to_owned(), tree.size(), tree.root()).to_text();
-    let signers: Vec<&dyn NoteSigner> = by.iter().map(|signer| &**signer).collect();
-    sign_note(&text, &signers).map_err(|error| OpenError::new(OpenErrorKind::Key).caused_by(error))
-}
-
-/// Origin and key of the log that will follow `epoch`, which its last entry `log_rolled` names.
-pub(crate) fn successor(
-    options: &DurableOptions,
-    private: &PrivateDir,
-    epoch: &Epoch,
-) -> Result<VerifierKey, OpenError> {
-    let origin = origin_of(options, epoch.number.saturating_add(1), Some(&epoch.origin))?;
-    let signers = signers(options, private, &origin)?;
-    let first = signers.first().map(|signer| signer.verifier_key().clone());
-    first.ok_or_else(|| OpenError::new(OpenErrorKind::Key))
-}
-
-/// Begins the log with the number `number`, empty, in its own directory with its own origin, behind the closed log
-/// `previous`. What an earlier, interrupted call left there is replaced.
-///
-/// `log.json` comes last: without it, a directory that holds nothing else but an empty write-ahead log is no log.
-pub(crate) fn begin_epoch(
-    storage: &Arc<dyn Storage>,
-    options: &DurableOptions,
-    private: &PrivateDir,
-    number: u64,
-    previous: Option<PreviousLog>,
-    now: SystemTime,
-) -> Result<Epoch, OpenError> {
-    let instance = options.directory.join(&options.instance);
-    let directory = instance.join(epoch_name(number));
-    if options.signer.is_some() && previous.is_some() {
-        return Err(OpenError::new(OpenErrorKind::Exists).at(&instance));
-    }
-    let origin = origin_of(options, number, previous.as_ref().map(|previous| &*previous.origin))?;
-    let signers = signers(options, private, &origin)?;
-    let vkey = signers.first().map(|signer| signer.verifier_key().to_string()).unwrap_or_default();
-
-    let place = Place { storage: Arc::clone(storage), directory: directory.clone(), origin: Arc::clone(&origin) };
-    if has_directory(&**storage, &directory)? {
-        if !is_unfinished(&**storage, &directory)? {
-            return Err(OpenError::new(OpenErrorKind::Exists).at(&directory));
-        }
-        remove_temporary_files(&**storage, &directory)?;
-        remove_wal(&place)?;
-    }
-    let state = directory.join(STATE_DIRECTORY);
-    let wal_directory = place.wal_directory();
-    for path in [&directory, &state, &wal_directory] {
-        create_directory(&**storage, path)?;
-    }
-    let start = Frontier::new();
-    let wal = WalWriter::create(Arc::clone(storage), &wal_directory, &origin, &start, options.wal);
-    let wal = wal.map_err(|error| place.wal_error(error))?;
-    let manifest = Manifest {
-        created: now,
-        number,
-        instance: options.instance.clone(),
-        origin: Arc::clone(&origin),
-        previous: previous.clone(),
-        vkey,
-    };
-    manifest.write(&**storage, &directory)?;
-    let unsealed = place.wal_reader()?;
-    let tiles = TileWriter::open(Arc::clone(storage), &directory, 0).map_err(tile_error)?;
-    Ok(Epoch {
-        number,
-        directory,
-        origin,
-        signers,
-        created: now,
-        previous,
-        frontier: start,
-        last_leaf: NO_PREVIOUS,
-        wal,
-        unsealed,
-        tiles,
-        bytes: 0,
-        last_record_at: None,
-    })
-}
-
-/// Whether `directory`, which has no `log.json`, is what an interrupted [`begin_epoch`] leaves: nothing in it but a
-/// write-ahead log without an entry.
-fn is_unfinished(storage: &dyn Storage, directory: &Path) -> Result<bool, OpenError> {
-    let draft = format!("{MANIFEST_FILE}{TEMPORARY_SUFFIX}");
-    if names(storage, directory)?.iter().any(|name| *name != draft && name != STATE_DIRECTORY) {
-        return Ok(false);
-    }
-    let wal = directory.join(WAL_DIRECTORY);
-    if !has_directory(storage, &directory.join(STATE_DIRECTORY))? || !has_directory(storage, &wal)? {
-        return Ok(true);
-    }
-    for name in names(storage, &wal)? {
-        let path = wal.join(name);
-        file_state(storage, &path)?;
-        let mut first = [0; 64];
-        let read = storage.open_read(&path).and_then(|file| file.read_at(FIRST_FRAME, &mut first));
-        read.map_err(OpenError::io(&path))?;
-        if first.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Removes a write-ahead log that is no longer needed, as far as it is there.
-pub(super) fn remove_wal(place: &Place) -> Result<(), OpenError> {
-    let storage = &*place.storage;
-    let (state, wal) = (place.directory.join(STATE_DIRECTORY), place.wal_directory());
-    if !has_directory(storage, &state)? {
-        return Ok(());
-    }
-    if has_directory(storage, &wal)? {
-        for name in names(storage, &wal)? {
-            let path = wal.join(name);
-            storage.remove_file(&path).map_err(OpenError::io(&path))?;
-        }
-        storage.remove_dir(&wal).map_err(OpenError::io(&wal))?;
-    }
-    let removed = storage.remove_dir(&state).and_then(|()| storage.sync_dir(&place.directory));
-    removed.map_err(OpenError::io(&state))
-}
-
-/// Writes what a closed log has in its write-ahead log only to its tiles, and publishes its last checkpoint. The
-/// write-ahead log is durable.
-fn finish(
-    place: &Place,
-    tiles: &mut TileWriter,
-    recovered: &Recovered,
-    by: &[Arc<dyn NoteSigner>],
-) -> Result<(), OpenError> {
-    for frame in &recovered.tail {
-        if let (FrameKind::Entry, Some(leaf)) = (frame.kind, frame.leaf) {
-            tiles.push(&frame.body, leaf).map_err(tile_error)?;
-        }
-    }
-    tiles.sync().map_err(tile_error)?;
-    if *tiles.frontier() != recovered.frontier {
-        return Err(OpenError::new(OpenErrorKind::DamagedTiles).at(&place.directory));
-    }
-    let note = sign_tree(&place.origin, &recovered.frontier, by)?;
-    let path = place.directory.join(CHECKPOINT_FILE);
-    replace_file(&*place.storage, &path, &note, true).map_err(OpenError::io(&path))
 }
 
 #[cfg(test)]

@@ -59,11 +59,6 @@ impl PrivateDir {
         remove_temporary_files(&*self.storage, &params)
     }
 
-    /// The directory.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where the signing key is.
     pub(super) fn signing_key_path(&self) -> PathBuf {
         self.path.join(SIGNING_KEY_FILE)
@@ -270,7 +265,7 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(private.hash_key().unwrap_err().kind(), OpenErrorKind::Key);
-        let current = private.path().join("params/current");
+        let current = private.path.join("params/current");
         for text in ["", "../../../etc", "AAAAAAAAAAAA"] {
             std::fs::write(&current, text).unwrap();
             let error = private.hash_key().unwrap_err();

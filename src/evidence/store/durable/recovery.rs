@@ -123,7 +123,7 @@ impl Place {
         let torn = reader.torn_bytes().map_err(|error| self.wal_error(error))?;
         let mut recovered = scan.finish(keys, signed, torn)?;
         for signed in signed {
-            self.check_prefix(&mut tiles, &recovered, signed)?;
+            Self::check_prefix(&mut tiles, &recovered, signed)?;
         }
         if recovered.last_entry.is_none()
             && let Some(last) = recovered.frontier.size().checked_sub(1)
@@ -146,14 +146,11 @@ impl Place {
 
     pub(super) fn wal_error(&self, error: WalError) -> OpenError {
         match error {
-            WalError::Io(error) => {
-                let kind = match error.kind() {
-                    // it is made before a log has its `log.json`
-                    io::ErrorKind::NotFound => OpenErrorKind::DamagedWal { offset: 0 },
-                    _ => OpenErrorKind::Io,
-                };
-                OpenError::new(kind).at(&self.wal_directory()).caused_by(error)
+            // it is made before a log has its `log.json`
+            WalError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+                OpenError::new(OpenErrorKind::DamagedWal { offset: 0 }).at(&self.wal_directory()).caused_by(error)
             }
+            WalError::Io(error) => OpenError::io(&self.wal_directory())(error),
             WalError::Damaged { ref path, offset, .. } => {
                 OpenError::new(OpenErrorKind::DamagedWal { offset }).at(&path.clone()).caused_by(error)
             }
@@ -176,29 +173,11 @@ impl Place {
     }
 
     /// Checks that the log continues `signed`.
-    fn check_prefix(&self, tiles: &mut TileReader, log: &Recovered, signed: &Signed) -> Result<(), OpenError> {
+    fn check_prefix(tiles: &mut TileReader, log: &Recovered, signed: &Signed) -> Result<(), OpenError> {
         if let Some(root) = log.roots.get(&signed.size()) {
             return if *root == signed.root() { Ok(()) } else { Err(forked(signed)) };
         }
-        self.check_consistency(tiles, (log.start.size(), log.start.root()), log.frontier.size(), signed)
-    }
-
-    /// Checks that the tree of tiles, of which `(size, root)` is known to be right, continues `signed`. The proof is made
-    /// from tiles, and what it shows depends on none of them.
-    pub(super) fn check_consistency(
-        &self,
-        tiles: &mut TileReader,
-        (size, root): (u64, Hash),
-        log_size: u64,
-        signed: &Signed,
-    ) -> Result<(), OpenError> {
-        if signed.size() > log_size {
-            let kind = OpenErrorKind::RolledBack { size: log_size, signed: signed.size() };
-            return Err(OpenError::new(kind).at(&signed.path));
-        }
-        let proof = prove_consistency(tiles, signed.size(), size).map_err(tile_error)?.unwrap_or_default();
-        let (old, new) = ((signed.size(), &signed.root()), (size, &root));
-        verify_consistency(old, new, &proof).map_err(|error| forked(signed).caused_by(error))
+        check_consistency(tiles, (log.start.size(), log.start.root()), log.frontier.size(), signed)
     }
 
     /// Removes what an interrupted replacement left beside the log's files and tiles.
@@ -230,7 +209,7 @@ impl Place {
 
 /// Whether a name in a directory of tiles is one of a directory: a level, `x` and three digits, or partial tiles.
 fn is_tile_directory(name: &str, depth: usize) -> bool {
-    depth == MAX_TILE_DEPTH || name.starts_with('x') || name.ends_with(".p")
+    depth == MAX_TILE_DEPTH || name.starts_with('x') || name.strip_suffix(".p").is_some()
 }
 
 /// The state of [`Place::recover`] between two frames.
@@ -352,6 +331,23 @@ pub(super) fn last_record(entry: &[u8]) -> Option<(Option<SystemTime>, bool)> {
     let at = text("timestamp").and_then(|at| humantime::parse_rfc3339(at).ok());
     let rolled = text("event.name") == Some("rmcp_guard.notice") && text("rmcp_guard.notice") == Some(ROLLED_NOTICE);
     Some((at, rolled))
+}
+
+/// Checks that the tree of tiles, of which `(size, root)` is known to be right, continues `signed`. The proof is made from
+/// tiles, and what it shows depends on none of them.
+pub(super) fn check_consistency(
+    tiles: &mut TileReader,
+    (size, root): (u64, Hash),
+    log_size: u64,
+    signed: &Signed,
+) -> Result<(), OpenError> {
+    if signed.size() > log_size {
+        let kind = OpenErrorKind::RolledBack { size: log_size, signed: signed.size() };
+        return Err(OpenError::new(kind).at(&signed.path));
+    }
+    let proof = prove_consistency(tiles, signed.size(), size).map_err(tile_error)?.unwrap_or_default();
+    let (old, new) = ((signed.size(), &signed.root()), (size, &root));
+    verify_consistency(old, new, &proof).map_err(|error| forked(signed).caused_by(error))
 }
 
 fn forked(signed: &Signed) -> OpenError {

@@ -13,8 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::super::{LogHealth, lock};
+use super::begin::remove_wal;
 use super::follow::{Follow, Task};
-use super::open::remove_wal;
 use super::recovery::Place;
 use super::retention::{Job, Removal, removal_error};
 use super::store::LogTail;

@@ -3,15 +3,20 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
 
+use super::super::begin::successor;
+use super::super::recovery::WAL_DIRECTORY;
 use super::*;
 use crate::clock::SystemClock;
 use crate::evidence::entry::write_entry;
-use crate::evidence::merkle::Hash;
-use crate::evidence::note::Ed25519NoteSigner;
-use crate::evidence::storage::FsStorage;
-use crate::evidence::wal::WalOptions;
+use crate::evidence::merkle::{Frontier, Hash};
+use crate::evidence::note::{Ed25519NoteSigner, NoteSigner};
+use crate::evidence::storage::{FsStorage, replace_file};
+use crate::evidence::tiles::CHECKPOINT_FILE;
+use crate::evidence::wal::{FrameKind, WalOptions};
 
 mod faults;
+mod garbage;
+mod high_water;
 
 /// A set of logs and a private directory beside it.
 struct World {
@@ -134,6 +139,14 @@ fn copy_tree(from: &Path, to: &Path) {
             std::fs::copy(from, to).unwrap();
         }
     }
+}
+
+fn make_file(path: &Path) {
+    drop(FsStorage.create_new(path).unwrap());
+}
+
+fn make_dir(path: &Path) {
+    FsStorage.create_dir(path).unwrap();
 }
 
 /// Names and contents of everything below `directory`.
@@ -503,192 +516,6 @@ fn left_over_temporary_files_are_removed() {
 }
 
 #[test]
-fn s30_a_log_that_was_deleted_is_not_begun_anew() {
-    for name in ["log", "log/main", "log/main/00000001", "log/main/00000001/log.json"] {
-        let world = World::published(3);
-        let path = world.temporary.path().join(name);
-        if path.is_dir() {
-            std::fs::remove_dir_all(&path).unwrap()
-        } else {
-            std::fs::remove_file(&path).unwrap()
-        }
-        for creation in [Creation::Create, Creation::Open, Creation::CreateOrOpen] {
-            let kind = world.open_as(creation).unwrap_err().kind();
-            let wanted = if name.ends_with("json") { OpenErrorKind::NoManifest } else { OpenErrorKind::Missing };
-            assert_eq!(kind, wanted, "{name} {creation:?}");
-        }
-        if name == "log" {
-            assert!(!path.exists(), "something was made");
-        }
-    }
-    // even one that never had an entry
-    let world = World::new();
-    drop(world.open());
-    std::fs::remove_dir_all(world.epoch()).unwrap();
-    assert_eq!(world.refusal(), OpenErrorKind::Missing);
-    // its name alone does not do
-    std::fs::create_dir(world.epoch()).unwrap();
-    std::fs::set_permissions(world.epoch(), std::fs::Permissions::from_mode(0o700)).unwrap();
-    assert_eq!(world.refusal(), OpenErrorKind::Missing);
-}
-
-#[test]
-fn s30_without_a_log_and_a_mark_the_three_ways_differ() {
-    let world = World::new();
-    let error = world.open_as(Creation::Open).unwrap_err();
-    assert_eq!((error.kind(), error.path()), (OpenErrorKind::Missing, Some(world.options.directory.as_path())));
-    assert!(!world.options.directory.exists() && !world.options.private.exists(), "something was made");
-    drop(world.open_as(Creation::CreateOrOpen).unwrap());
-    assert_eq!(world.open_as(Creation::Create).unwrap_err().kind(), OpenErrorKind::Exists);
-    drop(world.open_as(Creation::Open).unwrap());
-    drop(World::new().open_as(Creation::Create).unwrap());
-}
-
-#[test]
-fn s30_an_older_copy_is_refused() {
-    let world = World::new();
-    let mut log = world.open();
-    log.append(4);
-    log.publish();
-    let old = world.copy_log("old");
-    let old_mark = std::fs::read(world.mark()).unwrap();
-    log.append(3);
-    log.publish();
-    drop(log);
-    world.restore_log(&old);
-    assert_eq!(world.refusal(), OpenErrorKind::RolledBack { size: 4, signed: 7 });
-    let error = world.open_as(Creation::Open).unwrap_err();
-    assert_eq!(error.path(), Some(world.mark().as_path()));
-    // with a mark just as old nobody can tell here: that is what another volume, or a witness, is for
-    std::fs::write(world.mark(), old_mark).unwrap();
-    assert_eq!(world.open().epoch.frontier.size(), 4);
-}
-
-#[test]
-fn s30_a_log_whose_end_was_cut_off_is_refused() {
-    let world = World::new();
-    let mut log = world.open();
-    log.append(3);
-    let at = log.epoch.wal.write().unwrap();
-    log.append(2);
-    log.publish();
-    drop(log);
-    let segment = world.segments().pop().unwrap();
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[usize::try_from(at.offset).unwrap()..].fill(0);
-    std::fs::write(&segment, &bytes).unwrap();
-    assert_eq!(world.refusal(), OpenErrorKind::RolledBack { size: 3, signed: 5 });
-    // the published checkpoint alone tells it too
-    std::fs::remove_file(world.mark()).unwrap();
-    let error = world.open_as(Creation::Open).unwrap_err();
-    assert_eq!(error.kind(), OpenErrorKind::RolledBack { size: 3, signed: 5 });
-    assert_eq!(error.path(), Some(world.epoch().join("checkpoint").as_path()));
-}
-
-#[test]
-fn s30_another_log_in_its_place_is_refused() {
-    // one with another origin
-    let world = World::published(3);
-    let mut other = World::new();
-    other.options.origin = Some("other.example".to_owned());
-    drop(other.open());
-    world.restore_log(&other.options.directory);
-    assert_eq!(world.refusal(), OpenErrorKind::OtherLog);
-
-    // one with the same origin, under another key
-    let other = World::published(5);
-    world.restore_log(&other.options.directory);
-    assert_eq!(world.refusal(), OpenErrorKind::Key);
-
-    // a fork, under the same key
-    let world = World::new();
-    let mut log = world.open();
-    log.append(3);
-    drop(log);
-    let fork = world.copy_log("fork");
-    let mut log = world.open();
-    log.push(&notice("one", ""));
-    log.commit();
-    log.publish();
-    drop(log);
-    let mark = std::fs::read(world.mark()).unwrap();
-    world.restore_log(&fork);
-    std::fs::remove_file(world.mark()).unwrap();
-    let mut log = world.open();
-    log.push(&notice("other", ""));
-    log.append(3);
-    drop(log);
-    make_file(&world.mark());
-    std::fs::write(world.mark(), mark).unwrap();
-    assert_eq!(world.refusal(), OpenErrorKind::Forked);
-    assert_eq!(world.open_as(Creation::Open).unwrap_err().path(), Some(world.mark().as_path()));
-}
-
-/// The mark is far behind what the write-ahead log still has: the proof comes from tiles.
-#[test]
-fn s30_a_mark_that_only_tiles_reach_is_compared_too() {
-    let world = World::new();
-    let mut log = world.open();
-    log.append(300);
-    let mark = log.checkpoint();
-    log.append(400);
-    log.publish();
-    log.epoch.wal.keeper().release(700).unwrap();
-    drop(log);
-    std::fs::write(world.mark(), &mark).unwrap();
-    let log = world.open();
-    assert!(log.epoch.unsealed.start().size() > 300);
-    let mut tree = Frontier::new();
-    (0..300_u16).for_each(|index| tree.push(Hash::of_leaf(&index.to_be_bytes())));
-    let forged = sign_tree(&log.epoch.origin, &tree, &log.epoch.signers).unwrap();
-    drop(log);
-    std::fs::write(world.mark(), &forged).unwrap();
-    assert_eq!(world.refusal(), OpenErrorKind::Forked);
-}
-
-#[test]
-fn s30_without_its_mark_the_log_says_so() {
-    let world = World::published(3);
-    std::fs::remove_file(world.mark()).unwrap();
-    let mut log = world.open();
-    assert_eq!(log.told(), ["high_water_missing"]);
-    assert_eq!(log.member("high_water_missing", "rollback_detectable"), Some("no"));
-    log.append(1);
-    log.publish();
-    drop(log);
-    assert_eq!(world.open().told(), Vec::<&str>::new());
-
-    // log and mark gone, key still there: what the key signed before cannot be known
-    std::fs::remove_dir_all(&world.options.directory).unwrap();
-    std::fs::remove_file(world.mark()).unwrap();
-    let log = world.open();
-    assert_eq!(log.member("log_opened", "rollback_detectable"), Some("no"));
-}
-
-#[test]
-fn s30_a_mark_of_another_log_is_refused() {
-    let world = World::published(3);
-    let mark = std::fs::read(world.mark()).unwrap();
-    let other = World::published(2);
-    // another key
-    std::fs::copy(other.mark(), world.mark()).unwrap();
-    assert_eq!(world.refusal(), OpenErrorKind::Mark);
-    // no note at all, or an endless one
-    for bytes in [b"".as_slice(), b"x", &[b'a'; 1 << 17], &mark[..mark.len() - 1]] {
-        std::fs::write(world.mark(), bytes).unwrap();
-        assert_eq!(world.refusal(), OpenErrorKind::Mark);
-    }
-    // the same key for another log
-    let log = PrivateDir::find(&world.storage, &world.options.private, "main").unwrap();
-    let signer: Arc<dyn NoteSigner> = Arc::new(log.signer("log.example/other/1").unwrap().unwrap());
-    let note = sign_tree("log.example/other/1", &Frontier::new(), &[signer]).unwrap();
-    std::fs::write(world.mark(), note).unwrap();
-    assert_eq!(world.refusal(), OpenErrorKind::OtherLog);
-    std::fs::write(world.mark(), mark).unwrap();
-    drop(world.open());
-}
-
-#[test]
 fn the_wrong_private_directory_is_refused() {
     let (world, other) = (World::published(3), World::published(2));
     let mut options = world.options.clone();
@@ -836,199 +663,6 @@ fn a_closed_log_is_finished_by_the_next_start() {
     std::fs::write(world.mark(), mark).unwrap();
     std::fs::remove_dir_all(&closed).unwrap();
     assert_eq!(world.refusal(), OpenErrorKind::Missing);
-}
-
-#[test]
-fn s30_the_newest_log_is_missing() {
-    let world = World::new();
-    let mut log = world.open();
-    log.append(2);
-    log.roll();
-    drop(log);
-    let mut log = world.open();
-    log.append(2);
-    log.publish();
-    drop(log);
-    std::fs::remove_dir_all(world.instance().join("00000002")).unwrap();
-    let error = world.open_as(Creation::CreateOrOpen).unwrap_err();
-    assert_eq!(error.kind(), OpenErrorKind::Missing);
-    assert_eq!(error.path(), Some(world.instance().join("00000002").as_path()));
-}
-
-#[test]
-fn what_is_no_log_is_refused_and_left_alone() {
-    type Spoil = fn(&World);
-    let cases: [(&str, Spoil, OpenErrorKind, &str); 17] = [
-        ("a file in the set", |w| make_file(&w.options.directory.join("notes")), OpenErrorKind::Foreign, "notes"),
-        (
-            "a file with a strange name",
-            |w| make_file(&w.options.directory.join("a.txt")),
-            OpenErrorKind::Foreign,
-            "a.txt",
-        ),
-        (
-            "somebody's directory",
-            |w| {
-                make_dir(&w.options.directory.join("photos"));
-                make_dir(&w.options.directory.join("photos/2026"));
-            },
-            OpenErrorKind::Foreign,
-            "photos/2026",
-        ),
-        (
-            "a link to a directory",
-            |w| symlink(w.instance(), w.options.directory.join("b")).unwrap(),
-            OpenErrorKind::Foreign,
-            "b",
-        ),
-        ("a file in the instance", |w| make_file(&w.instance().join("notes")), OpenErrorKind::Foreign, "main/notes"),
-        ("a number that is not one", |w| make_dir(&w.instance().join("2")), OpenErrorKind::Foreign, "main/2"),
-        ("a gap", |w| make_dir(&w.instance().join("00000003")), OpenErrorKind::EpochGap { missing: 2 }, "main"),
-        (
-            "no log.json",
-            |w| std::fs::remove_file(w.epoch().join("log.json")).unwrap(),
-            OpenErrorKind::NoManifest,
-            "main/00000001",
-        ),
-        (
-            "no log.json behind another",
-            |w| {
-                make_dir(&w.instance().join("00000002"));
-                make_file(&w.instance().join("00000002/checkpoint"));
-            },
-            OpenErrorKind::NoManifest,
-            "main/00000002",
-        ),
-        (
-            "another version",
-            |w| edit(&w.epoch().join("log.json"), "\"version\":1", "\"version\":2"),
-            OpenErrorKind::Version { found: 2 },
-            "main/00000001/log.json",
-        ),
-        (
-            "a member more",
-            |w| edit(&w.epoch().join("log.json"), "\"version\":1", "\"version\":1,\"x\":1"),
-            OpenErrorKind::Manifest,
-            "main/00000001/log.json",
-        ),
-        ("no JSON", |w| edit(&w.epoch().join("log.json"), "{", ""), OpenErrorKind::Manifest, "main/00000001/log.json"),
-        (
-            "an endless log.json",
-            |w| std::fs::write(w.epoch().join("log.json"), vec![b' '; 1 << 17]).unwrap(),
-            OpenErrorKind::Manifest,
-            "main/00000001/log.json",
-        ),
-        (
-            "under another number",
-            |w| std::fs::rename(w.epoch(), w.instance().join("00000002")).unwrap(),
-            OpenErrorKind::OtherLog,
-            "main/00000002/log.json",
-        ),
-        (
-            "a checkpoint that is none",
-            |w| edit(&w.epoch().join("checkpoint"), "log.example", "log.example2"),
-            OpenErrorKind::Checkpoint,
-            "main/00000001/checkpoint",
-        ),
-        (
-            "a checkpoint of another log",
-            |w| std::fs::write(w.epoch().join("checkpoint"), [b'x'; 100_000]).unwrap(),
-            OpenErrorKind::Checkpoint,
-            "main/00000001/checkpoint",
-        ),
-        (
-            "a link in place of the checkpoint",
-            |w| {
-                std::fs::rename(w.epoch().join("checkpoint"), w.temporary.path().join("c")).unwrap();
-                symlink(w.temporary.path().join("c"), w.epoch().join("checkpoint")).unwrap();
-            },
-            OpenErrorKind::Foreign,
-            "main/00000001/checkpoint",
-        ),
-    ];
-    for (name, spoil, kind, path) in cases {
-        let world = World::published(3);
-        spoil(&world);
-        let before = contents(&world.options.directory);
-        let error = world.open_as(Creation::CreateOrOpen).unwrap_err();
-        assert_eq!(error.kind(), kind, "{name}");
-        assert_eq!(error.path(), Some(world.options.directory.join(path).as_path()), "{name}");
-        assert!(before == contents(&world.options.directory), "{name}: something was changed");
-    }
-}
-
-fn make_file(path: &Path) {
-    drop(FsStorage.create_new(path).unwrap());
-}
-
-fn make_dir(path: &Path) {
-    FsStorage.create_dir(path).unwrap();
-}
-
-fn edit(path: &Path, from: &str, to: &str) {
-    let text = std::fs::read_to_string(path).unwrap();
-    let edited = text.replacen(from, to, 1);
-    assert_ne!(text, edited);
-    std::fs::write(path, edited).unwrap();
-}
-
-#[test]
-fn what_others_can_read_is_refused() {
-    let open_to_others = ["log", "log/main", "log/main/LOCK", "log/main/00000001", "log/main/00000001/log.json"];
-    let open_to_others = open_to_others.into_iter().chain(["log/main/00000001/checkpoint", "log.private"]);
-    let open_to_others = open_to_others.chain(["log.private/main", "log.private/main/log.key"]);
-    for name in open_to_others.chain(["log.private/main/high-water", "log.private/main/params/current"]) {
-        let world = World::published(3);
-        let path = world.temporary.path().join(name);
-        let mode = if path.is_dir() { 0o750 } else { 0o640 };
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let error = world.open_as(Creation::Open).unwrap_err();
-        assert_eq!((error.kind(), error.path()), (OpenErrorKind::NotPrivate, Some(path.as_path())), "{name}");
-    }
-}
-
-#[test]
-fn other_things_in_the_way_are_refused() {
-    for (name, is_file) in
-        [("log", true), ("log.private", true), ("log.private/main", true), ("log.private/main/log.key", false)]
-    {
-        let world = World::new();
-        let path = world.temporary.path().join(name);
-        for parent in
-            path.ancestors().skip(1).take_while(|parent| !parent.exists()).collect::<Vec<_>>().into_iter().rev()
-        {
-            make_dir(parent);
-        }
-        if is_file {
-            make_file(&path)
-        } else {
-            make_dir(&path)
-        }
-        let error = world.open_as(Creation::CreateOrOpen).unwrap_err();
-        assert_eq!((error.kind(), error.path()), (OpenErrorKind::Foreign, Some(path.as_path())), "{name}");
-    }
-    // the directories themselves may be links, to another volume
-    let mut world = World::published(2);
-    let real = world.options.directory.clone();
-    let link = world.temporary.path().join("link");
-    symlink(&real, &link).unwrap();
-    world.options.directory = link;
-    assert_eq!(world.open().epoch.frontier.size(), 2);
-}
-
-#[test]
-fn a_log_of_the_first_format_is_refused_with_advice() {
-    let world = World::new();
-    make_dir(&world.options.directory);
-    for name in ["records.jsonl", "LOCK", "params.key"] {
-        make_file(&world.options.directory.join(name));
-    }
-    for creation in [Creation::Create, Creation::Open, Creation::CreateOrOpen] {
-        let error = world.open_as(creation).unwrap_err();
-        assert_eq!((error.kind(), error.path()), (OpenErrorKind::OldFormat, Some(world.options.directory.as_path())));
-        assert!(error.to_string().contains("rmcp-guard evidence import"), "{error}");
-    }
-    assert!(!world.options.private.exists() && !world.instance().exists());
 }
 
 /// How long recovery takes: `cargo test --release --no-default-features --lib recovers_a_gibibyte -- --ignored --nocapture`.

@@ -1,7 +1,7 @@
 //! Processes that die, and disks that lose power, at every change that opening makes on the disk.
 
 use super::*;
-use crate::evidence::storage::sim::SimDisk;
+use crate::evidence::storage::sim::{DiskError, Fault, Operation, SimDisk};
 
 fn open_on(disk: &SimDisk) -> Result<OpenedInstance, OpenError> {
     open_instance(Arc::new(disk.clone()), options(Path::new("/")), Creation::CreateOrOpen, &SystemClock)
@@ -118,4 +118,32 @@ fn a_closed_log_is_finished_whole_or_not_at_all() {
         assert_eq!(crate::evidence::merkle::root_at(&mut tiles, 271).unwrap(), end.root);
     });
     assert!(changes > 30, "{changes}");
+}
+
+/// A disk that refuses, such as one that is mounted read-only or is full: told with the file, and nothing is lost by it.
+#[test]
+fn a_disk_that_refuses_is_told_with_its_path() {
+    let operations = [Operation::CreateDir, Operation::CreateFile, Operation::Write, Operation::SyncDir];
+    for (operation, error) in operations
+        .into_iter()
+        .flat_map(|operation| [DiskError::ReadOnly, DiskError::Full, DiskError::Io].map(|error| (operation, error)))
+    {
+        let disk = SimDisk::new(1);
+        disk.inject(Fault::every(operation, error));
+        let refused = open_on(&disk).unwrap_err();
+        assert_eq!(refused.kind(), OpenErrorKind::Io, "{operation:?}");
+        assert!(refused.path().unwrap().starts_with("/"), "{operation:?}: {refused}");
+        disk.heal();
+        let mut log = open_on(&disk).unwrap();
+        log.append(3);
+        drop(log);
+        disk.inject(Fault::every(operation, error));
+        let refused = open_on(&disk);
+        disk.heal();
+        if let Err(refused) = refused {
+            assert_eq!(refused.kind(), OpenErrorKind::Io, "{operation:?}");
+            assert!(refused.path().unwrap().starts_with("/log"), "{operation:?}: {refused}");
+        }
+        assert_eq!(open_on(&disk.restart(1)).unwrap().epoch.frontier.size(), 3, "{operation:?}");
+    }
 }

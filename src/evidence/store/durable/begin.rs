@@ -87,8 +87,9 @@ pub(crate) fn begin_epoch(
 ) -> Result<Epoch, OpenError> {
     let instance = options.directory.join(&options.instance);
     let directory = instance.join(epoch_name(number));
+    // a signer of the options has one name, and so one log
     if options.signer.is_some() && previous.is_some() {
-        return Err(OpenError::new(OpenErrorKind::Exists).at(&instance));
+        return Err(OpenError::new(OpenErrorKind::OtherLog).at(&instance));
     }
     let origin = origin_of(options, number, previous.as_ref().map(|previous| &*previous.origin))?;
     let signers = signers(options, private, &origin)?;

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
+use super::PreviousLog;
 use super::directory::{FileState, file_state, has_directory, names};
 use crate::encoding::parse_unique_json;
 use crate::evidence::checkpoint::{Checkpoint, VerifiedCheckpoint};
@@ -131,6 +132,32 @@ impl Place {
             recovered.last_entry = tiles.entry(last).map_err(tile_error)?;
         }
         Ok(recovered)
+    }
+
+    /// Whether there is anything of a write-ahead log.
+    pub(super) fn has_segments(&self) -> Result<bool, OpenError> {
+        for directory in [self.wal_directory().parent().unwrap_or(&self.directory), &self.wal_directory()] {
+            if !has_directory(&*self.storage, directory)? {
+                return Ok(false);
+            }
+        }
+        Ok(names(&*self.storage, &self.wal_directory())?.iter().any(|name| name.ends_with(".seg")))
+    }
+
+    /// Checks a closed log that has nothing but tiles: they and the published checkpoint are what its successor says.
+    pub(super) fn check_end(&self, end: &PreviousLog, published: &Signed) -> Result<(), OpenError> {
+        if published.size() < end.size {
+            let kind = OpenErrorKind::RolledBack { size: published.size(), signed: end.size };
+            return Err(OpenError::new(kind).at(&published.path));
+        }
+        if (published.size(), published.root()) != (end.size, end.root) {
+            return Err(forked(published));
+        }
+        let mut tiles = TileReader::new(Arc::clone(&self.storage), &self.directory, end.size);
+        if root_at(&mut tiles, end.size).map_err(tile_error)? != end.root {
+            return Err(OpenError::new(OpenErrorKind::DamagedTiles).at(&self.directory.join(TILE_DIRECTORY)));
+        }
+        Ok(())
     }
 
     /// A reader that stands at the start of the write-ahead log.

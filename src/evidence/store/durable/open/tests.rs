@@ -592,6 +592,7 @@ fn a_log_follows_a_closed_one() {
     let mut log = world.open();
     log.append(5);
     let named = successor(&log.options, &log.private, &log.epoch).unwrap();
+    let (hash_key, _) = log.private.hash_key().unwrap();
     log.roll();
     let end = log.epoch.as_previous();
     drop(log);
@@ -601,6 +602,7 @@ fn a_log_follows_a_closed_one() {
     assert_eq!((log.epoch.number, log.epoch.frontier.size()), (2, 0));
     assert_eq!(&*log.epoch.origin, named.name());
     assert_eq!(log.epoch.signers[0].verifier_key(), &named);
+    assert_ne!(log.private.hash_key().unwrap(), (hash_key, false));
     assert_eq!(log.epoch.previous.as_ref(), Some(&end));
     assert_eq!(log.member("log_opened", "previous_origin"), Some("log.example/main/1"));
     assert_eq!(log.member("log_opened", "previous_size"), Some("6"));

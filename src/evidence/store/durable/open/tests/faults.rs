@@ -120,6 +120,39 @@ fn a_closed_log_is_finished_whole_or_not_at_all() {
     assert!(changes > 30, "{changes}");
 }
 
+/// A checkpoint is published before its tiles are synced; a loss of power then must not cost the closed log its end.
+#[test]
+fn a_closed_log_that_was_published_keeps_its_write_ahead_log_until_its_tiles_are_durable() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut log = open_on(&disk).unwrap();
+        log.append(300);
+        log.roll();
+        let end = log.epoch.as_previous();
+        while let Some(frame) = log.epoch.unsealed.next(None).unwrap() {
+            if let Some(leaf) = frame.leaf {
+                log.epoch.tiles.push(&frame.body, leaf).unwrap();
+            }
+        }
+        log.epoch.tiles.write_partials().unwrap();
+        let note = log.checkpoint();
+        replace_file(&*log.storage, &log.epoch.directory.join(CHECKPOINT_FILE), &note, true).unwrap();
+        log.private.set_high_water(&note).unwrap();
+        begin_epoch(&log.storage, &log.options, &log.private, 2, Some(end.clone()), SystemTime::UNIX_EPOCH).unwrap();
+        drop(log);
+        let mut disk = disk.crash(seed);
+        for _ in 0..2 {
+            let log = open_on(&disk).unwrap();
+            assert_eq!(log.epoch.number, 2);
+            let mut tiles = TileReader::new(Arc::clone(&log.storage), &log.directory.join("00000001"), end.size);
+            assert_eq!(crate::evidence::merkle::root_at(&mut tiles, end.size).unwrap(), end.root, "{seed}");
+            assert!((0..end.size).all(|index| tiles.entry(index).unwrap().is_some()), "{seed}");
+            drop(log);
+            disk = disk.crash(seed);
+        }
+    }
+}
+
 /// A disk that refuses, such as one that is mounted read-only or is full: told with the file, and nothing is lost by it.
 #[test]
 fn a_disk_that_refuses_is_told_with_its_path() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::open::OpeningNotice;
+use super::recovery::OPENED_NOTICE;
 use crate::evidence::merkle::{Frontier, Hash};
 use crate::evidence::note::NoteSigner;
 use crate::evidence::tiles::TileWriter;
@@ -71,7 +72,7 @@ impl Epoch {
             members.push(("previous_size", previous.size.to_string()));
             members.push(("previous_root", previous.root.to_string()));
         }
-        OpeningNotice { name: "log_opened", members }
+        OpeningNotice { name: OPENED_NOTICE, members }
     }
 }
 

@@ -229,6 +229,7 @@ impl Opening {
         let published = self.published(newest, &keys)?;
         let signed: Vec<_> = published.iter().chain(mark.filter(|_| current_mark)).collect();
         let recovered = place.recover(&keys, &signed)?;
+        place.check_opening(&recovered, manifest.previous.as_ref())?;
         self.check_previous(logs, newest, mark.filter(|_| !current_mark))?;
         let (last_record_at, rolled) = recovered.last_entry.as_deref().and_then(last_record).unwrap_or((None, false));
 

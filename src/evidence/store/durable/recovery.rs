@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::PreviousLog;
 use super::directory::{FileState, file_state, has_directory, names};
+use super::manifest::Manifest;
 use crate::encoding::parse_unique_json;
 use crate::evidence::checkpoint::{Checkpoint, VerifiedCheckpoint};
 use crate::evidence::entry::{Entry, NO_PREVIOUS};
@@ -29,6 +30,8 @@ const TILE_DIRECTORY: &str = "tile";
 /// How deep directories of tiles are: `tile/entries/x001/x234/x567/x890/x123/x456/789.p`.
 const MAX_TILE_DEPTH: usize = 10;
 
+/// The notice that is the first entry of a log.
+pub(super) const OPENED_NOTICE: &str = "log_opened";
 /// The notice that is the last entry of a closed log.
 pub(in crate::evidence) const ROLLED_NOTICE: &str = "log_rolled";
 
@@ -132,6 +135,44 @@ impl Place {
             recovered.last_entry = tiles.entry(last).map_err(tile_error)?;
         }
         Ok(recovered)
+    }
+
+    /// Checks that the log itself says what `log.json` says of the log before it: the first entry is signed, the file is not.
+    /// A first entry that was pruned or redacted says nothing any more.
+    pub(super) fn check_opening(&self, log: &Recovered, previous: Option<&PreviousLog>) -> Result<(), OpenError> {
+        let Some(entry) = self.first_entry(log)? else { return Ok(()) };
+        let Some(record) = Entry::parse(&entry).and_then(|entry| parse_unique_json(entry.event).ok()) else {
+            return Ok(());
+        };
+        let text = |name: &str| record.get(&format!("rmcp_guard.notice{name}")).and_then(Value::as_str);
+        if text("") != Some(OPENED_NOTICE) {
+            return Ok(());
+        }
+        let said = (text(".previous_origin"), text(".previous_size"), text(".previous_root"));
+        let (size, root) = previous.map(|log| (log.size.to_string(), log.root.to_string())).unzip();
+        let named = (previous.map(|log| &*log.origin), size.as_deref(), root.as_deref());
+        if said == named {
+            Ok(())
+        } else {
+            Err(OpenError::new(OpenErrorKind::OtherLog).at(&Manifest::path(&self.directory)))
+        }
+    }
+
+    /// The first entry, from the write-ahead log or, proven to be in its tree, from tiles.
+    fn first_entry(&self, log: &Recovered) -> Result<Option<Vec<u8>>, OpenError> {
+        if log.start.size() == 0 {
+            let first = log.tail.iter().find(|frame| frame.kind == FrameKind::Entry);
+            return Ok(first.map(|frame| frame.body.clone()));
+        }
+        let mut tiles = TileReader::new(Arc::clone(&self.storage), &self.directory, log.start.size());
+        let entry = match tiles.entry(0) {
+            Err(TileError::Pruned { .. }) | Ok(None) => return Ok(None),
+            other => other.map_err(tile_error)?.unwrap_or_default(),
+        };
+        let proof = prove_inclusion(&mut tiles, 0, log.start.size()).map_err(tile_error)?.unwrap_or_default();
+        let verified = verify_inclusion(&Hash::of_leaf(&entry), 0, log.start.size(), &proof, &log.start.root());
+        let foreign = OpenError::new(OpenErrorKind::DamagedTiles).at(&self.directory.join(TILE_DIRECTORY));
+        verified.map(|()| Some(entry)).map_err(|error| foreign.caused_by(error))
     }
 
     /// Whether there is anything of a write-ahead log.

@@ -149,6 +149,13 @@ fn make_dir(path: &Path) {
     FsStorage.create_dir(path).unwrap();
 }
 
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let edited = text.replacen(from, to, 1);
+    assert_ne!(text, edited);
+    std::fs::write(path, edited).unwrap();
+}
+
 /// Names and contents of everything below `directory`.
 fn contents(directory: &Path) -> Vec<(String, Option<Vec<u8>>)> {
     let mut found = Vec::new();
@@ -626,6 +633,41 @@ fn a_log_follows_a_closed_one() {
     log.roll();
     drop(log);
     assert_eq!(world.open().epoch.number, 3);
+}
+
+/// `log.json` is not signed; the first entry is, and it says how the log before ended.
+#[test]
+fn a_log_that_names_another_end_of_the_one_before_is_refused() {
+    for released in [false, true] {
+        let world = World::new();
+        let mut log = world.open();
+        log.append(4);
+        log.roll();
+        drop(log);
+        let mut log = world.open();
+        let record = crate::evidence::NoticeRecord::new(
+            crate::evidence::EvidenceId::generate(SystemTime::UNIX_EPOCH),
+            SystemTime::UNIX_EPOCH,
+            log.notices[0].name,
+            log.notices[0].members.clone(),
+        );
+        let keyed = KeyedHash::new(&[0; 32]);
+        let id = record.id;
+        let event = crate::evidence::Record::Notice(record).encode(id, &keyed, SystemTime::UNIX_EPOCH).unwrap();
+        log.push(&event);
+        log.commit();
+        if released {
+            log.append(699);
+            log.publish();
+            log.epoch.wal.keeper().release(700).unwrap();
+        }
+        drop(log);
+        drop(world.open());
+        let manifest = world.instance().join("00000002/log.json");
+        edit(&manifest, "\"size\":5", "\"size\":4");
+        let error = world.open_as(Creation::Open).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (OpenErrorKind::OtherLog, Some(manifest.as_path())), "{released}");
+    }
 }
 
 /// The writer has begun the next log and the tiler was not done with the one before.

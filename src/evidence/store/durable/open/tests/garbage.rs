@@ -104,13 +104,6 @@ fn what_is_no_log_is_refused_and_left_alone() {
     }
 }
 
-fn edit(path: &Path, from: &str, to: &str) {
-    let text = std::fs::read_to_string(path).unwrap();
-    let edited = text.replacen(from, to, 1);
-    assert_ne!(text, edited);
-    std::fs::write(path, edited).unwrap();
-}
-
 #[test]
 fn what_others_can_read_is_refused() {
     let open_to_others = ["log", "log/main", "log/main/LOCK", "log/main/00000001", "log/main/00000001/log.json"];

@@ -12,6 +12,7 @@
 
 mod builder;
 mod edits;
+mod engine;
 mod flips;
 mod reading;
 mod removal;

@@ -11,14 +11,16 @@ use crate::{found, verifier, verify};
 fn log_with(notices: &[(&str, usize)]) -> Log {
     let mut log = Log::of_decisions(700, 0);
     for (name, index) in notices {
-        log.push_notice(name, &[("index", &index.to_string()), ("by", "dpo"), ("why", "erasure")]);
+        let member = if *name == "entries_pruned" { "below" } else { "index" };
+        log.push_notice(name, &[(member, &index.to_string()), ("by", "dpo"), ("why", "erasure")]);
     }
     log
 }
 
 #[test]
 fn a_recorded_redaction_leaves_the_log_intact_and_every_proof_valid() {
-    let log = log_with(&[("redacted", 5), ("redacted", 6), ("redacted", 300), ("redacted", 690)]);
+    let log =
+        log_with(&[("entry_redacted", 5), ("entry_redacted", 6), ("entry_redacted", 300), ("entry_redacted", 690)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
     log.redact(directory.path(), &[5, 6, 300, 690]);
@@ -42,7 +44,7 @@ fn a_recorded_redaction_leaves_the_log_intact_and_every_proof_valid() {
 
 #[test]
 fn a_redaction_without_a_record_is_found() {
-    let log = log_with(&[("redacted", 5)]);
+    let log = log_with(&[("entry_redacted", 5)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
     log.redact(directory.path(), &[5, 6]);
@@ -50,7 +52,7 @@ fn a_redaction_without_a_record_is_found() {
     let unrecorded = vec![(FindingKind::RemovalUnrecorded, Some(6))];
     assert_eq!((report.verdict, found(&report), report.redacted), (Verdict::Incomplete, unrecorded, 2));
     // the record itself is taken out
-    let log = log_with(&[("redacted", 5)]);
+    let log = log_with(&[("entry_redacted", 5)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
     log.redact(directory.path(), &[5, 700]);
@@ -64,7 +66,7 @@ fn a_redaction_without_a_record_is_found() {
 
 #[test]
 fn a_redacted_body_that_is_still_there_is_told() {
-    let log = log_with(&[("redacted", 5)]);
+    let log = log_with(&[("entry_redacted", 5)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
     log.redact(directory.path(), &[5]);
@@ -83,7 +85,7 @@ fn a_redacted_body_that_is_still_there_is_told() {
 
 #[test]
 fn a_recorded_pruning_leaves_the_log_intact_and_later_proofs_valid() {
-    let log = log_with(&[("pruned", 512)]);
+    let log = log_with(&[("entries_pruned", 512)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
     prune(directory.path(), 512);
@@ -111,7 +113,7 @@ fn a_recorded_pruning_leaves_the_log_intact_and_later_proofs_valid() {
 
 #[test]
 fn what_is_missing_without_a_record_is_found() {
-    for (notices, missing) in [(&[][..], 0), (&[("pruned", 256)][..], 256)] {
+    for (notices, missing) in [(&[][..], 0), (&[("entries_pruned", 256)], 256), (&[("entries_pruned", 511)], 256)] {
         let log = log_with(notices);
         let directory = tempdir().unwrap();
         log.write(directory.path());
@@ -149,7 +151,7 @@ fn what_is_missing_without_a_record_is_found() {
 /// A record of pruning covers what is gone, not what is put in its place.
 #[test]
 fn what_lies_where_it_was_pruned_is_checked_or_told() {
-    let log = log_with(&[("pruned", 512)]);
+    let log = log_with(&[("entries_pruned", 512)]);
     let directory = tempdir().unwrap();
     log.write(directory.path());
     prune(directory.path(), 512);

@@ -155,8 +155,9 @@ impl Event {
                 // one that is named otherwise than its log is no key of that log
                 Some(Self::Rolled(key.filter(|key| Some(key.name()) == member("next_origin"))))
             }
-            "redacted" => member("index")?.parse().ok().map(Self::Redacted),
-            "pruned" => member("index")?.parse().ok().map(Self::Pruned),
+            "entry_redacted" => member("index")?.parse().ok().map(Self::Redacted),
+            // only whole bundles go
+            "entries_pruned" => member("below")?.parse::<u64>().ok().map(|below| Self::Pruned(below & !255)),
             _ => None,
         }
     }

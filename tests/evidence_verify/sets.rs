@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use rmcp_guard::evidence::checkpoint::VerifiedCheckpoint;
 use rmcp_guard::evidence::verify::{FindingKind, Report, Verdict, Verifier};
 use tempfile::{TempDir, tempdir};
 
@@ -184,6 +185,39 @@ fn a_log_must_continue_the_one_before() {
     fs::remove_dir_all(directory.path().join("main/00000001")).unwrap();
     let reports = Verifier::new([key(&logs[1].key)]).verify_set(directory.path(), &mut |_, _| {});
     assert_eq!(all(&reports), [(Verdict::Incomplete, vec![(FindingKind::LogMissing, Some(0))])]);
+}
+
+/// A log whose beginning was pruned says nothing of the one before it; that one still names it.
+#[test]
+fn a_pruned_log_is_followed_by_the_name_that_the_one_before_gives() {
+    let directory = tempdir().unwrap();
+    let mut logs = roll("main", 2, |_, log| previous(log));
+    logs[1].push_notice("entries_pruned", &[("below", "256"), ("by", "dpo"), ("why", "retention")]);
+    write(&logs, directory.path(), "main");
+    crate::builder::prune(&directory.path().join("main/00000002"), 256);
+    let reports = Verifier::new([key(&logs[0].key)]).verify_set(directory.path(), &mut |_, _| {});
+    assert_eq!(all(&reports), [(Verdict::Intact, vec![]), (Verdict::Intact, vec![])]);
+    assert_eq!(reports[1].pruned, 256);
+}
+
+#[test]
+fn a_known_checkpoint_of_another_log_is_missed() {
+    let set = set();
+    let note = set.logs[1].checkpoint(5);
+    let known = VerifiedCheckpoint::verify(&note, &[key(&set.logs[1].key)]).unwrap();
+    let verifier = Verifier::new([key(&set.logs[0].key)]).with_known_checkpoint(known);
+    let path = set.directory.path().join("main/00000001");
+    let report = verifier.verify_log(&path, &mut |_, _| {});
+    assert_eq!((report.verdict, found(&report)), (Verdict::Incomplete, vec![(FindingKind::LogMissing, None)]));
+    let reports = verifier.verify_set(set.directory.path(), &mut |_, _| {});
+    assert_eq!(all(&reports), vec![(Verdict::Intact, vec![]); 3]);
+    fs::remove_dir_all(set.directory.path().join("main/00000002")).unwrap();
+    let reports = verifier.verify_set(set.directory.path(), &mut |_, _| {});
+    let last = reports.last().unwrap();
+    assert_eq!(
+        (last.origin.as_deref(), found(last)),
+        (Some("test.invalid/main/2"), vec![(FindingKind::LogMissing, None)])
+    );
 }
 
 #[test]

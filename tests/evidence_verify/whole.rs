@@ -48,6 +48,31 @@ fn whole_logs_of_every_shape_are_intact() {
     }
 }
 
+/// Bounded memory, whatever the size: the log here has 8 MiB of entries, and one bundle alone may have 16.
+#[test]
+fn a_check_takes_less_than_four_mebibytes() {
+    let (log, directory) = &*LARGE;
+    let verifier = verifier(log);
+    let measured = allocation_counter::measure(|| {
+        assert_eq!(verifier.verify_log(directory.path(), &mut |_, _| {}).verdict, Verdict::Intact);
+    });
+    assert!(measured.bytes_max < 1 << 20, "{}", measured.bytes_max);
+
+    let mut log = Log::new("test.invalid/main/1", 7);
+    for _ in 0..300 {
+        log.push(&format!("{{\"filler\":\"{}\"}}", "x".repeat(65_400)));
+    }
+    let directory = tempdir().unwrap();
+    log.write(directory.path());
+    log.redact(directory.path(), &(0..300).step_by(2).collect::<Vec<_>>());
+    let verifier = crate::verifier(&log);
+    let measured = allocation_counter::measure(|| {
+        let report = verifier.verify_log(directory.path(), &mut |_, _| {});
+        assert_eq!((report.redacted, report.entries_checked), (150, 150));
+    });
+    assert!(measured.bytes_max < 4 << 20, "{}", measured.bytes_max);
+}
+
 #[test]
 fn proofs_are_made_checked_and_refused() {
     for size in SIZES.into_iter().skip(1) {

@@ -102,7 +102,13 @@ impl Verifier {
     /// `progress` is told of entries done and entries in all, once for every 256.
     #[must_use]
     pub fn verify_log(&self, directory: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Report {
-        self.check(directory.as_ref(), &self.keys, progress).0
+        let (mut report, _) = self.check(directory.as_ref(), &self.keys, progress);
+        let is_known = |known: &VerifiedCheckpoint| report.origin.as_ref() == Some(&known.checkpoint().origin);
+        if report.origin.is_some() && !self.known.is_empty() && !self.known.iter().any(is_known) {
+            // another log stands in the place of the one that was seen
+            report.find(FindingKind::LogMissing, None, None);
+        }
+        report
     }
 
     /// Checks every log of a set, in order, and that each continues the one before; also that no log is missing of a key

@@ -23,8 +23,11 @@ use crate::evidence::tiles::{TileKind, TilePath};
 /// keep an auditor busy for years.
 const MAX_MISSING_FILES: u32 = 1 << 16;
 
-/// Redacted entries whose record has not come yet, and runs of missing files, that are remembered.
-const MAX_PENDING: usize = 1 << 16;
+/// Redacted entries whose record has not come yet that are remembered.
+const MAX_REDACTED: usize = 1 << 16;
+
+/// Runs of missing files that are remembered; what the log says it pruned is one.
+const MAX_RUNS: usize = 1 << 10;
 
 /// What the trusted entries of a log say about it.
 #[derive(Debug, Default)]
@@ -397,7 +400,7 @@ impl<'a> Pass<'a> {
         let end = start.saturating_add(width.into());
         if let Some(run) = self.missing.last_mut().filter(|run| run.end >= start) {
             run.end = end;
-        } else if self.missing.len() < MAX_PENDING {
+        } else if self.missing.len() < MAX_RUNS {
             self.missing.push(Run { start, end, path: path.to_owned() });
         } else {
             self.report.find(FindingKind::Missing, start, Some(path));
@@ -604,7 +607,7 @@ impl<'a> Pass<'a> {
 
     fn redacted(&mut self, index: u64, path: &Path) {
         self.report.redacted = self.report.redacted.saturating_add(1);
-        if self.redacted.len() < MAX_PENDING {
+        if self.redacted.len() < MAX_REDACTED {
             self.redacted.insert(index);
         } else {
             self.report.find(FindingKind::RemovalUnrecorded, index, Some(path));

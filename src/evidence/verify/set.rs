@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Verifier;
+use super::entries::Depth;
 use super::pass::Facts;
 use super::report::{FindingKind, Report};
 use crate::evidence::merkle::Hash;
@@ -29,7 +30,12 @@ pub(super) fn verify_set(verifier: &Verifier, directory: &Path, progress: &mut d
         let mut before: Option<Before> = None;
         for log in instance {
             let (mut report, facts) = verifier.check(&log, &keys, progress);
-            compare(&mut report, &facts, before.as_ref(), &reports);
+            if verifier.depth != Depth::Opaque {
+                compare(&mut report, &facts, before.as_ref());
+            }
+            if report.origin.is_some() && reports.iter().any(|other: &Report| other.origin == report.origin) {
+                report.find(FindingKind::NotContinued, None, None);
+            }
             let next_origin = facts.next_key.as_ref().map(|key| key.name().to_owned());
             keys.extend(facts.next_key);
             let origin = report.origin.clone();
@@ -63,12 +69,9 @@ pub(super) fn verify_set(verifier: &Verifier, directory: &Path, progress: &mut d
     reports
 }
 
-/// Compares a log with the one before it, and with all others.
-fn compare(report: &mut Report, facts: &Facts, before: Option<&Before>, others: &[Report]) {
+/// Compares a log with the one before it.
+fn compare(report: &mut Report, facts: &Facts, before: Option<&Before>) {
     let Some(origin) = report.origin.clone() else { return };
-    if others.iter().any(|other| other.origin.as_ref() == Some(&origin)) {
-        report.find(FindingKind::NotContinued, None, None);
-    }
     let previous = facts.opened.as_ref().and_then(|opened| opened.previous.as_ref());
     let kind = match (before, previous) {
         // the second: what the one before is could not be verified, which its own report says
@@ -84,9 +87,16 @@ fn compare(report: &mut Report, facts: &Facts, before: Option<&Before>, others: 
             }
             FindingKind::NotContinued
         }
-        // its first entry could not be verified, which its own report says
-        (Some(_), None) if facts.opened.is_none() && report.verdict != super::Verdict::Intact => return,
-        (Some(_), None) => FindingKind::NotContinued,
+        (Some(before), None) => {
+            // where the first entry was taken out, or could not be verified, which the report says, only the last entry
+            // of the log before is left to tell
+            let is_gone = report.pruned > 0 || report.redacted > 0 || report.verdict != super::Verdict::Intact;
+            let is_named = before.next_origin.as_ref().is_none_or(|next| *next == origin);
+            if facts.opened.is_none() && is_gone && is_named {
+                return;
+            }
+            FindingKind::NotContinued
+        }
     };
     report.find(kind, 0, None);
     report.sort();

@@ -1,5 +1,6 @@
 //! `filesystem-server demo`: everything on one machine, without network, service or prior step.
 
+mod audit;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rmcp::model::{CallToolRequestParams, CallToolResult};
 use rmcp_guard::enforce::GuardConfig;
+use rmcp_guard::evidence::note::VerifierKey;
 use rmcp_guard::evidence::{OpenErrorKind, escape_for_display, read_records};
 use rmcp_guard::identity::server::{ServerErrorCode, VerifiedServer};
 use rmcp_guard::identity::trust_level::TrustLevel;
@@ -61,8 +63,11 @@ pub(crate) async fn run(keep: Option<PathBuf>) -> Result<()> {
     }
 
     let mut made = over_stdio(&world).await.context("over stdio")?;
-    made.extend(over_http(&world).await.context("over HTTP")?);
+    let (over_http, log_key) = over_http(&world).await.context("over HTTP")?;
+    made.extend(over_http);
     read_evidence_back(&world, &made).await.context("reading the evidence back")?;
+    let denied = made.iter().find_map(|call| call.denied.as_ref()).context("no call was denied")?;
+    audit::audit(&world.evidence, &log_key, &denied.1).context("auditing the evidence")?;
 
     if keep.is_some() {
         println!("\nKeys, badges, configuration and evidence are in {}", directory.display());
@@ -109,8 +114,9 @@ async fn refuse_another_server(world: &World) -> Result<()> {
     wait_until_unlocked(world).await
 }
 
-/// The server in this process, on a port of the loopback interface.
-async fn over_http(world: &World) -> Result<Vec<Made>> {
+/// The server in this process, on a port of the loopback interface; also the key of its log, which an operator hands to
+/// whoever shall check it.
+async fn over_http(world: &World) -> Result<(Vec<Made>, VerifierKey)> {
     println!("\nOver HTTP");
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -137,8 +143,9 @@ async fn over_http(world: &World) -> Result<Vec<Made>> {
     let serving = async { server.serve_http(listener, HttpOptions::default(), shutdown).await.context("serving") };
     let (made, ()) = tokio::try_join!(calls, serving)?;
     drop(server);
+    let key = evidence.verifier_key().context("the log has no key")?;
     evidence.close();
-    Ok(made)
+    Ok((made, key))
 }
 
 /// A client that accepts this server only, proved, at level 2 or more.

@@ -86,7 +86,7 @@ impl Enforcer {
     }
 
     /// Holds the answer back until its record is written, as for an allowed call; a denial stays one in any case.
-    pub(crate) async fn settle_denial(&self, mut denial: Denial, ticket: Option<Ticket>) -> Denial {
+    pub(crate) async fn settle_denial(&self, mut denial: Denial, ticket: Option<Box<Ticket>>) -> Denial {
         let log = self.config().evidence();
         let Some(mut ticket) = ticket else {
             denial.evidence_id = None;
@@ -115,7 +115,7 @@ impl Enforcer {
         verdict: Verdict,
         reservation: Option<Reservation>,
         recording: Recording,
-    ) -> Result<Permit, (Denial, Option<Ticket>)> {
+    ) -> Result<Permit, (Denial, Option<Box<Ticket>>)> {
         let log = self.config().evidence();
         let now = self.config().clock().now();
         let id = EvidenceId::generate(now);
@@ -161,7 +161,7 @@ impl Enforcer {
             }
             (Ok((ticket, _)), reason) => {
                 let reason = reason.unwrap_or(DenyReason::InternalError);
-                Err((denial(reason, verdict.evaluation.detail, Some(id)), Some(ticket)))
+                Err((denial(reason, verdict.evaluation.detail, Some(id)), Some(Box::new(ticket))))
             }
             (Err(error), Some(reason)) => {
                 tracing::error!(%error, reason = reason.code(), "a denial could not be recorded");

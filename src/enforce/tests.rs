@@ -502,7 +502,7 @@ async fn s32_the_hash_key_is_another_in_every_log_and_stands_outside_of_them() {
     assert!(hash_keys.len() > 1, "{:?}", private.iter().map(|(path, _)| path).collect::<Vec<_>>());
     assert!(!public.is_empty());
     for key in hash_keys {
-        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = key.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let written = [key.clone(), hex.into_bytes(), crate::encoding::base64url(key).into_bytes()];
         for (path, bytes) in &public {
             for form in &written {

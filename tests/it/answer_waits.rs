@@ -304,10 +304,10 @@ async fn s31_in_strict_mode_a_result_is_withheld_if_its_outcome_cannot_be_stored
     let troubles = [Trouble::Fails, Trouble::Stalls];
     for ((mode, tool), trouble) in tools.into_iter().flat_map(|it| troubles.map(|trouble| (it, trouble))) {
         let name = format!("{mode:?} {trouble:?}");
-        let store = Held::new(64);
-        store.keeps(2); // the policy and the decision
+        let held = Held::new(64);
+        held.keeps(2); // the policy and the decision
         let limit = if trouble == Trouble::Fails { PATIENCE } else { Duration::from_millis(20) };
-        let story = Story::over(store, Transport::Duplex, mode, limit).await;
+        let story = Story::over(held, Transport::Duplex, mode, limit).await;
         let answer = story.begin(tool, 2).await;
         if trouble == Trouble::Fails {
             story.store.fail();
@@ -370,9 +370,9 @@ async fn s31_a_log_that_ends_while_a_tool_runs_withholds_its_result_in_strict_mo
 /// The end of a task is the outcome of the call that created it.
 #[tokio::test]
 async fn s31_in_strict_mode_the_result_of_a_task_is_withheld_if_its_end_cannot_be_stored() {
-    let store = Held::new(64);
-    store.keeps(u64::MAX);
-    let story = Story::over(store, Transport::Duplex, EvidenceMode::Strict, Duration::from_millis(20)).await;
+    let held = Held::new(64);
+    held.keeps(u64::MAX);
+    let story = Story::over(held, Transport::Duplex, EvidenceMode::Strict, Duration::from_millis(20)).await;
     let key = Credential::none().with_meta("capiscio_caller_api_key", json!(crate::common::API_KEY));
     let owner = story.server.client(key).await;
     assert_eq!(owner.call("job", json!({"id": "t"})).await.code(), "task");

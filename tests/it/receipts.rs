@@ -144,7 +144,10 @@ async fn a_receipt_is_checked_against_a_pinned_key() {
     // another server's log, whose key is trusted too, cannot answer for this one
     let other = Story::new(EvidenceMode::Bounded, |config| config);
     let other_key = other.log.verifier_key().unwrap();
-    assert_eq!(first.verify(&prove(first.index), &[other_key.clone()]).unwrap_err(), ReceiptError::UnknownLog);
+    assert_eq!(
+        first.verify(&prove(first.index), std::slice::from_ref(&other_key)).unwrap_err(),
+        ReceiptError::UnknownLog
+    );
     let mut renamed = first.clone();
     renamed.origin = other_key.name().into();
     let error = renamed.verify(&prove(first.index), &[key, other_key]).unwrap_err();

@@ -185,6 +185,7 @@ pub(crate) fn failure(error: &OpenError) -> Failure {
         | OpenErrorKind::DamagedWal { .. }
         | OpenErrorKind::Damaged { .. } => Exit::Tampered,
         OpenErrorKind::DamagedTiles | OpenErrorKind::EpochGap { .. } | OpenErrorKind::NoManifest => Exit::Incomplete,
+        OpenErrorKind::NoSuchEntry => Exit::Refused,
         _ => Exit::Input,
     };
     Failure::from(error.clone()).with_exit(exit)

@@ -107,5 +107,6 @@ fn records_of_the_first_format_are_imported() {
     std::fs::write(world.path("old/records.jsonl"), "{}\n").unwrap();
     assert!(world.fails(1, &["evidence", "import", "old", "newer"]).contains("line 1"));
     // and a guard does not begin a log over it
+    std::fs::set_permissions(world.path("old"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     assert!(world.fails(4, &["evidence", "redact", "old", "1", "--by", "x", "--why", "y"]).contains("evidence import"));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rmcp_guard::evidence::{EvidenceLog, LogEntry, OpenError, OpenErrorKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::{Moment, OwnerArgs, ReasonArgs, filled};
 use crate::evidence_index::{Index, IndexError, Row, Set, event_of, failure, micros};
@@ -14,8 +14,9 @@ use crate::output::{Output, note};
 /// How long the last words may take to reach the disk.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(60);
 
-/// Take the body of one entry out of the log that is being written. Its hash stays, so that every proof and the log
-/// verify as before; who asked and why is recorded.
+/// Take the body of one entry out of the newest log.
+///
+/// Its hash stays, so that every proof and the log verify as before; who asked and why is recorded.
 ///
 /// Copies elsewhere, such as exports and backups, are not touched. The server has to be stopped.
 #[derive(Debug, Args)]
@@ -29,8 +30,9 @@ pub(crate) struct Redact {
     reason: ReasonArgs,
 }
 
-/// Remove the entries before a place of the log that is being written. The tree above them stays, so that later entries
-/// can be proved as before; who asked and why is recorded.
+/// Remove the oldest entries of the newest log.
+///
+/// The tree above them stays, so that later entries can be proved as before; who asked and why is recorded.
 ///
 /// Whole bundles of 256 entries are removed, so some before the place may stay. The server has to be stopped.
 #[derive(Debug, Args)]
@@ -57,7 +59,9 @@ struct PrunePlace {
     before: Option<Moment>,
 }
 
-/// Destroy a key of hashed arguments and results, after which nobody can find by guessing what was hashed under it.
+/// Destroy a key of hashed arguments and results.
+///
+/// Nobody can find by guessing what was hashed under it any more.
 ///
 /// Keyed hashes name their key: `hmac-sha256:<KID>:..`. The key in use is replaced first. The server has to be stopped.
 #[derive(Debug, Args)]
@@ -68,7 +72,7 @@ pub(crate) struct Shred {
     #[command(flatten)]
     owner: OwnerArgs,
     /// The id of the key, as it stands in the hashes.
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     key_id: String,
     #[command(flatten)]
     reason: ReasonArgs,
@@ -99,7 +103,8 @@ impl Prune {
         )
     }
 
-    /// The index of the first entry that is not before `time`: everything below it is.
+    /// The index of the first entry that is not before `time`: everything below it is. What the log says of its own
+    /// beginning does not count, since records that were imported are older than the log.
     fn first_from(&self, time: i64) -> Result<u64, Failure> {
         let set = Set::open(&self.owner.dir)?;
         let log = set.log(Some(&self.owner.instance))?;
@@ -107,9 +112,11 @@ impl Prune {
         for entry in log.entries(0)? {
             let (index, entry) = entry?;
             end = index;
-            if let LogEntry::Present(bytes) = entry
-                && event_of(&bytes).as_ref().map(Row::of).and_then(|row| row.at).is_some_and(|at| at >= time)
-            {
+            let LogEntry::Present(bytes) = entry else { continue };
+            let Some(event) = event_of(&bytes) else { continue };
+            let notice = event.get("rmcp_guard.notice").and_then(Value::as_str);
+            let is_beginning = matches!(notice, Some("log_opened" | "imported"));
+            if !is_beginning && Row::of(&event).at.is_some_and(|at| at >= time) {
                 return Ok(index);
             }
         }

@@ -25,8 +25,9 @@ use crate::output::{Output, Text, note};
 const PUBLISH_LIMIT: Duration = Duration::from_secs(60);
 const MANIFEST: &str = "manifest.json";
 
-/// Write the records of a period into a new directory, with a manifest: the signed checkpoints that cover them, and the
-/// SHA-256 of every file.
+/// Write the records of a period into a new directory, with a manifest.
+///
+/// The manifest has the signed checkpoints that cover the records, and the SHA-256 of every file.
 ///
 /// Only entries of published checkpoints are exported, so each can be proved. jsonl has a file for each log with its
 /// entries byte for byte, where `prev` is the hash of the line before. csv is for spreadsheets: a cell that one would take

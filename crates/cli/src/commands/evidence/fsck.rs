@@ -21,8 +21,10 @@ use crate::output::{Mark, Output, Text};
 /// Most entries of a directory that are looked at for their modes.
 const MAX_LISTED: usize = 10_000;
 
-/// Check the logs of an instance as their owner: directories and their modes, the private key and what it signed, the
-/// high-water mark, every tile and entry, the write-ahead log, the index.
+/// Check the logs of an instance as their owner.
+///
+/// That is directories and their modes, the private key and what it signed, the high-water mark, every tile and entry, the
+/// write-ahead log, and the index.
 ///
 /// This trusts the private directory. An auditor uses `verify`. The logs may be in use; what a server writes meanwhile is
 /// not checked.
@@ -225,7 +227,7 @@ fn verify(logs: &[&Log], keys: &[VerifierKey], mark: Option<VerifiedCheckpoint>,
             findings.passed(&name, detail);
         }
         for finding in &found.findings {
-            findings.failed(&name, report::sentence(finding, &found.directory), found.verdict);
+            findings.failed(&name, finding.to_string(), found.verdict);
         }
     }
 }

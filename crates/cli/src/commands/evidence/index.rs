@@ -10,8 +10,9 @@ use crate::evidence_index::{Index, IndexError, Set};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Text};
 
-/// Bring the index of a set of logs up to date; `query` does so by itself.
+/// Bring the index of a set of logs up to date, compare or remove it.
 ///
+/// `query` brings it up to date by itself.
 /// The index is DIR/.index/evidence.sqlite. It is made from the logs, proves nothing, and may be deleted at any time.
 #[derive(Debug, Args)]
 #[command(

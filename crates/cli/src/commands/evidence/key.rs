@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{Output, Text};
 
-/// Make a key for a log and print its public half, the vkey that auditors need.
+/// Make a key for a log, and print the public half that auditors need.
 ///
 /// A guard makes the key of its log by itself. This is for a key that is made and kept elsewhere, with which the server's
 /// code opens the log (`EvidenceOptions::signer`); its name is then the log's origin.
@@ -41,7 +41,9 @@ impl Keygen {
     }
 }
 
-/// Print the public key (vkey) of each log of an instance, from the private key beside the logs.
+/// Print the public key (vkey) of each log of an instance.
+///
+/// It is made from the private key beside the logs.
 ///
 /// Give auditors the first of them by a way that leads around the logs: a signed message, a page of your own, a person.
 /// Each log names the key of the next.

@@ -23,8 +23,9 @@ use crate::output::{Output, Text, note};
 /// Most bytes of a receipt: one has 256.
 const MAX_RECEIPT_BYTES: usize = 4096;
 
-/// Make the proof that an entry is in the log's published tree (c2sp.org/tlog-proof), to be kept or handed on.
+/// Make the proof that an entry is in the log's published tree.
 ///
+/// The proof (c2sp.org/tlog-proof) is to be kept or handed on.
 /// Whoever is given it checks it with `verify-proof` and the log's key, and needs the entry (`show --raw`) besides.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLE:\n  rmcp-guard evidence prove evidence 17 -o 17.tlog-proof\n  \
@@ -97,7 +98,7 @@ fn not_published(log: &Log, index: u64) -> Result<Failure, Failure> {
     })
 }
 
-/// Check a proof with the log's key: that the entry is in the log, at the index that the proof says.
+/// Check the proof that an entry is in a log, without the log.
 #[derive(Debug, Args)]
 #[command(
     after_help = "EXAMPLES:\n  rmcp-guard evidence verify-proof 17.tlog-proof --entry 17.entry --key-file files.vkey\n  \

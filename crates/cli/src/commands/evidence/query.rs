@@ -16,7 +16,9 @@ use crate::evidence_index::{
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 
-/// Search records. With --json each is a JSON document on a line of its own.
+/// Search records by tool, agent, decision, reason, kind and time.
+///
+/// With --json each is a JSON document on a line of its own.
 ///
 /// What is printed is read from the logs; an index in DIR/.index only finds it. The index is made and brought up to date
 /// on the way, may be deleted at any time, and is not needed. Nothing here is verified: `evidence verify` does that.

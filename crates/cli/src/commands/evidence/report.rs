@@ -1,9 +1,7 @@
 //! What a check found, for people and programs.
 
-use std::path::Path;
-
 use rmcp_guard::evidence::escape_for_display;
-use rmcp_guard::evidence::verify::{Finding, Report, Verdict};
+use rmcp_guard::evidence::verify::{Report, Verdict};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
@@ -44,9 +42,12 @@ pub(super) fn as_json(report: &Report) -> Value {
         "redacted": report.redacted,
         "pruned": report.pruned,
         "dropped": report.dropped,
+        "rollback_detectable": report.rollback_detectable,
+        "next_origin": report.next_origin,
         "witnesses": report.witnesses,
+        "findings_total": report.findings_total,
         "findings": report.findings.iter().map(|finding| json!({
-            "kind": kind(finding),
+            "kind": finding.kind.code(),
             "index": finding.index,
             "path": finding.path.as_ref().map(|path| path.to_string_lossy()),
         })).collect::<Vec<_>>(),
@@ -68,36 +69,21 @@ pub(super) fn as_text(text: Text, report: &Report, quorum: Option<usize>) -> Tex
         .field("redacted", report.redacted)
         .field("pruned", report.pruned)
         .field("dropped", format_args!("{} records, as the log itself says", report.dropped));
+    if report.rollback_detectable == Some(false) {
+        text = text.field("rollback", "a loss of earlier logs would not have been noticed when this one was begun");
+    }
+    text = text.maybe("continues in", report.next_origin.as_ref());
     if let Some(quorum) = quorum {
         let names = report.witnesses.join(", ");
         let names = if names.is_empty() { String::new() } else { format!(": {names}") };
         text = text.field("witnesses", format_args!("{} of {quorum} asked for{names}", report.witnesses.len()));
     }
     for finding in &report.findings {
-        text = text.line(format_args!("  {}", sentence(finding, &report.directory)));
+        text = text.line(format_args!("  {finding}"));
     }
-    if report.findings.len() >= Report::MAX_FINDINGS {
-        text = text.line("  there may be more");
+    let shown = u64::try_from(report.findings.len()).unwrap_or(u64::MAX);
+    match report.findings_total.saturating_sub(shown) {
+        0 => text,
+        more => text.line(format_args!("  and {more} more")),
     }
-    text
-}
-
-/// The name of a finding in JSON: that of its kind, in lower snake case.
-fn kind(finding: &Finding) -> String {
-    let mut name = String::new();
-    for character in format!("{:?}", finding.kind).chars() {
-        if character.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(character.to_ascii_lowercase());
-    }
-    name
-}
-
-/// A finding in words.
-pub(super) fn sentence(finding: &Finding, directory: &Path) -> String {
-    let index = finding.index.map(|index| format!(" at entry {index}"));
-    let path =
-        finding.path.as_ref().map(|path| format!(": {}", path.strip_prefix(directory).unwrap_or(path).display()));
-    format!("{}{}{}", kind(finding).replace('_', " "), index.unwrap_or_default(), path.unwrap_or_default())
 }

@@ -15,7 +15,9 @@ use crate::evidence_index::{Filter, Log, Set, event_of};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Text, print_json};
 
-/// Show one entry with everything that it says. Nothing here is verified; `evidence prove` makes a proof of it.
+/// Show one entry with everything that it says.
+///
+/// Nothing here is verified; `evidence prove` makes a proof of it.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES:\n  rmcp-guard evidence show evidence 17\n  \
     rmcp-guard evidence show evidence 019a9c3e-4f7e-7c53-8a1b-0d9be2b0a6f1 --raw > entry")]

@@ -17,7 +17,9 @@ const MAX_NAMES: usize = 100_000;
 /// Files and directories that are measured at most.
 const MAX_FILES: u64 = 50_000_000;
 
-/// Count records by decision, reason, tool and agent. Nothing here is verified.
+/// Count records by decision, reason, tool and agent.
+///
+/// Nothing here is verified.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLE:\n  rmcp-guard evidence stats evidence --since -24h")]
 pub(crate) struct Stats {

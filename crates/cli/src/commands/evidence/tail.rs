@@ -17,7 +17,9 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// Most records that can be asked for, so that they fit in memory.
 const MAX_LINES: u64 = 100_000;
 
-/// Show the newest records. With --json each is a JSON document on a line of its own. Nothing here is verified.
+/// Show the newest records, and follow the log.
+///
+/// With --json each is a JSON document on a line of its own. Nothing here is verified.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLE:\n  rmcp-guard evidence tail -f evidence")]
 pub(crate) struct Tail {

@@ -19,7 +19,9 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{Output, Text, is_watched};
 
-/// Check a log, or every log of a set: signatures, every hash, every entry, and that each log continues the one before.
+/// Check a log, or every log of a set, with keys known beforehand.
+///
+/// That is every signature, hash and entry, and that each log continues the one before.
 ///
 /// Trusted are the keys given here and nothing in DIR, but for the key of a log that a verified one names as its
 /// successor. To notice that a log was rolled back or begun anew, give a checkpoint kept from earlier, or witnesses.

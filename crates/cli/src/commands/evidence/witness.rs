@@ -31,7 +31,9 @@ impl WitnessCommand {
     }
 }
 
-/// Show who has cosigned the newest witnessed checkpoint of each log. A signature counts only with --witness.
+/// Show who has cosigned the newest witnessed checkpoint of each log.
+///
+/// A signature counts only with --witness.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLE:\n  rmcp-guard evidence witness show evidence --witness 'w.example+5e6c1e8c+B..'")]
 pub(crate) struct Show {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use rmcp_guard::clock::{Clock as _, SystemClock};
 use rmcp_guard::evidence::merkle::Hash;
 use rmcp_guard::evidence::verify::{Verdict, Verifier};
 use rmcp_guard::evidence::{
@@ -16,11 +17,12 @@ use crate::found;
 const LONG: Duration = Duration::from_secs(30);
 
 fn append(log: &EvidenceLog, number: usize) {
-    let now = SystemTime::now();
+    let now = SystemClock.now();
     let members = vec![("number", number.to_string()), ("text", "x".repeat(number % 400))];
     let record = Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, "test", members));
     let mut place = log.reserve_blocking(1).unwrap();
-    log.append(&mut place, &record).unwrap();
+    // what is appended is waited for by `publish` or `close`
+    let _ = log.append(&mut place, &record).unwrap();
 }
 
 fn open(directory: &Path, options: EvidenceOptions) -> EvidenceLog {

@@ -5,14 +5,19 @@
 //! of a trusted tile, so one altered entry is one finding. Where a tile is not linked, what stands below it is tried in
 //! its place: if that gives the hash above, the tile was altered; if not, the chain of `prev` decides entry by entry.
 
+mod choose;
+mod entries;
+mod range;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::entries::{Content, Depth, Event, Opened, timestamp};
+use self::choose::{choose, differs, merge, whole};
+use super::entries::{Content, Depth, Opened, timestamp};
 use super::files::{BundleBuffer, FULL, FileError, LogFiles, Tile};
 use super::known::Known;
-use super::report::{Finding, FindingKind, Report};
+use super::report::{FindingKind, Report};
 use super::tree::{above, first_leaf, levels, peaks, root_of_edges, subtree_root};
 use crate::evidence::entry::NO_PREVIOUS;
 use crate::evidence::merkle::Hash;
@@ -22,12 +27,6 @@ use crate::evidence::tiles::{TileKind, TilePath};
 /// Missing files after which a check stops. An honest log misses none, and a size that is not backed by files must not
 /// keep an auditor busy for years.
 const MAX_MISSING_FILES: u32 = 1 << 16;
-
-/// Redacted entries whose record has not come yet that are remembered.
-const MAX_REDACTED: usize = 1 << 16;
-
-/// Runs of missing files that are remembered; what the log says it pruned is one.
-const MAX_RUNS: usize = 1 << 10;
 
 /// What the trusted entries of a log say about it.
 #[derive(Debug, Default)]
@@ -184,73 +183,6 @@ impl<'a> Pass<'a> {
         if self.proof == Proof::Whole { self.facts } else { Facts::default() }
     }
 
-    /// Checks the entries of `range`, which ends within the log, and of the tree only what leads to them.
-    pub(super) fn run_range(mut self, range: Range<u64>) {
-        self.wants_first = true;
-        self.load_edges();
-        if !self.edges_right {
-            let missing = self.report.findings_total > 0;
-            if !missing {
-                self.report.find(FindingKind::RootMismatch, None, None);
-            }
-            return;
-        }
-        let (first, end) = (range.start / 256, range.end.div_ceil(256));
-        self.wanted = range;
-        self.before = if first == 0 { Some(NO_PREVIOUS) } else { self.last_leaf(first.saturating_sub(1)) };
-        for number in first..end {
-            self.enter(number);
-            if !self.is_trusted_above(number) {
-                self.before = None;
-            } else if number == self.edge(0).0 {
-                let Some(width) = self.edge(0).1 else { return };
-                let content = self.content(number, width, true);
-                let tile = self.edges.first_mut().and_then(Option::take);
-                let best: Vec<_> = tile.iter().flat_map(|tile| tile.hashes.iter().copied().map(Some)).collect();
-                self.check_entries(number.saturating_mul(256), &best, content);
-            } else {
-                self.leaves(number);
-            }
-        }
-        for run in std::mem::take(&mut self.missing) {
-            self.report.find(FindingKind::Missing, run.start, Some(&run.path));
-        }
-        if let Some(record) = self.last.take() {
-            self.report.last_at = timestamp(&record);
-        }
-    }
-
-    /// Whether all tiles above the leaves of tile `number` are trusted; names the first that is not.
-    fn is_trusted_above(&mut self, number: u64) -> bool {
-        for level in (1..levels(self.size)).rev() {
-            let Some(state) = self.levels.get(usize::from(level)) else { return false };
-            // an edge without hashes has nothing below it
-            let is_empty_edge = self.edge(level) == (above(number, level), None);
-            if state.trusted || is_empty_edge {
-                continue;
-            }
-            if let Some(tile) = &state.tile {
-                let finding = Finding::new(
-                    FindingKind::HashAltered,
-                    first_leaf(level, above(number, level), 0),
-                    Some(&tile.path),
-                );
-                self.report.add(finding);
-            }
-            return false;
-        }
-        true
-    }
-
-    /// The last leaf hash of full tile `number`, if it is the signed one.
-    fn last_leaf(&mut self, number: u64) -> Option<Hash> {
-        self.enter(number);
-        let (expected, trusted) = self.expected(0, number);
-        let tile = self.files.tile(0, number, FULL).ok()?;
-        let is_right = trusted && expected.is_some() && subtree_root(&tile.hashes) == expected;
-        tile.hashes.last().copied().filter(|_| is_right)
-    }
-
     /// Reads the partial tiles at the right edge and compares what they give with the signed root.
     fn load_edges(&mut self) {
         let mut roots = Vec::new();
@@ -394,19 +326,6 @@ impl<'a> Pass<'a> {
         self.expected(0, number).0
     }
 
-    /// Remembers that entries or their hashes are missing, until the log may say that they were pruned.
-    fn miss(&mut self, number: u64, width: u16, path: &Path) {
-        let start = number.saturating_mul(256);
-        let end = start.saturating_add(width.into());
-        if let Some(run) = self.missing.last_mut().filter(|run| run.end >= start) {
-            run.end = end;
-        } else if self.missing.len() < MAX_RUNS {
-            self.missing.push(Run { start, end, path: path.to_owned() });
-        } else {
-            self.report.find(FindingKind::Missing, start, Some(path));
-        }
-    }
-
     /// Checks a full tile of leaves and its entries, and returns its root.
     fn leaves(&mut self, number: u64) -> Option<Hash> {
         let start = number.saturating_mul(256);
@@ -535,170 +454,4 @@ impl<'a> Pass<'a> {
             }
         }
     }
-
-    /// Compares entries with the leaf hashes that they should have, and with each other.
-    fn check_entries(&mut self, start: u64, best: &[Option<Hash>], content: Content) {
-        let broken = content.error.filter(|error| *error != FileError::Missing);
-        let mut first_bad = None;
-        let right = |index: u64| {
-            let slot = usize::try_from(index.saturating_sub(start)).ok()?;
-            let leaf = content.slots.get(slot)?.leaf?;
-            (best.get(slot)?.as_ref() == Some(&leaf)).then_some(())
-        };
-        for ((index, slot), best) in (start..).zip(&content.slots).zip(best) {
-            let Some(best) = best.filter(|_| self.wanted.contains(&index)) else {
-                self.before = *best;
-                continue;
-            };
-            match slot.leaf {
-                None => self.redacted(index, &content.path),
-                Some(leaf) if leaf != best => {
-                    first_bad = first_bad.or(Some(index));
-                    // behind a broken frame nothing is where it was
-                    if broken.is_none() {
-                        self.report.find(FindingKind::EntryAltered, index, Some(&content.path));
-                    }
-                }
-                Some(_) => {
-                    self.report.entries_checked = self.report.entries_checked.saturating_add(1);
-                    if self.depth != Depth::Opaque {
-                        self.check_frame(index, slot.frame, &content.path);
-                    }
-                }
-            }
-            self.before = Some(best);
-        }
-        let read = start.saturating_add(u64::try_from(content.slots.len()).unwrap_or(u64::MAX));
-        let at = first_bad.unwrap_or(read);
-        // behind the last entry of the log nothing may follow either
-        if let Some(error) = broken.filter(|_| at < self.wanted.end || self.wanted.end == self.size) {
-            self.report.find(error.kind(), at, Some(&content.path));
-        }
-        self.before = best.last().copied().flatten();
-        for index in content.no_json.iter().filter(|index| right(**index).is_some()) {
-            self.report.find(FindingKind::NotARecord, *index, Some(&content.path));
-        }
-        if let Some((_, record)) = content.first.filter(|(index, _)| self.wants_first && right(*index).is_some()) {
-            self.wants_first = false;
-            self.report.first_at = timestamp(&record);
-        }
-        if let Some((_, record)) = content.last.filter(|(index, _)| right(*index).is_some()) {
-            self.last = Some(record);
-        }
-        for (index, event) in content.events {
-            let slot = usize::try_from(index.saturating_sub(start)).unwrap_or(usize::MAX);
-            let leaf = content.slots.get(slot).and_then(|slot| slot.leaf);
-            if leaf.is_some() && leaf == best.get(slot).copied().flatten() {
-                self.learn(index, event);
-            }
-        }
-    }
-
-    fn check_frame(&mut self, index: u64, frame: Option<(Hash, u64)>, path: &Path) {
-        let kind = match frame {
-            None => FindingKind::NotARecord,
-            Some((prev, seq)) if seq != index || self.before.is_some_and(|before| before != prev) => {
-                FindingKind::ChainBroken
-            }
-            Some(_) => return,
-        };
-        self.report.find(kind, index, Some(path));
-    }
-
-    fn redacted(&mut self, index: u64, path: &Path) {
-        self.report.redacted = self.report.redacted.saturating_add(1);
-        if self.redacted.len() < MAX_REDACTED {
-            self.redacted.insert(index);
-        } else {
-            self.report.find(FindingKind::RemovalUnrecorded, index, Some(path));
-        }
-    }
-
-    fn learn(&mut self, index: u64, event: Event) {
-        match event {
-            Event::Gap(count) => self.report.dropped = self.report.dropped.saturating_add(count),
-            Event::Opened(opened) if index == 0 => {
-                self.report.rollback_detectable = opened.rollback_detectable;
-                self.facts.opened = Some(opened);
-            }
-            Event::Rolled(key) if index.saturating_add(1) == self.size => {
-                self.report.next_origin = key.as_ref().map(|key| key.name().to_owned());
-                self.facts.is_rolled = true;
-                self.facts.next_key = key;
-            }
-            // elsewhere they say nothing
-            Event::Opened(_) | Event::Rolled(_) => {}
-            Event::Redacted(which) => {
-                self.redacted.remove(&which);
-            }
-            Event::Pruned(below) => self.facts.pruned_below = self.facts.pruned_below.max(below),
-        }
-    }
-
-    /// Compares what is missing with what the log says it removed.
-    fn account_for_removals(&mut self) {
-        for run in std::mem::take(&mut self.missing) {
-            let recorded = run.end.min(self.facts.pruned_below.max(run.start));
-            self.report.pruned = self.report.pruned.saturating_add(recorded.saturating_sub(run.start));
-            if recorded < run.end {
-                let path = (recorded == run.start).then_some(run.path.as_path());
-                self.report.find(FindingKind::Missing, recorded, path);
-            }
-        }
-        for index in std::mem::take(&mut self.redacted) {
-            self.report.find(FindingKind::RemovalUnrecorded, index, None);
-        }
-    }
-}
-
-/// What is known from below, and where nothing is, what the tile says.
-fn merge(computed: &[Option<Hash>], tile: Option<&[Hash]>, width: usize) -> Vec<Option<Hash>> {
-    let from_tile = |slot| tile.and_then(|hashes: &[Hash]| hashes.get(slot).copied());
-    (0..width).map(|slot| computed.get(slot).copied().flatten().or_else(|| from_tile(slot))).collect()
-}
-
-/// Whether an entry or a hash of the tile is not what it should be.
-fn differs(content: &Content, tile: Option<&[Hash]>, best: &[Option<Hash>]) -> bool {
-    let mut slots = content.slots.iter().zip(best);
-    slots.any(|(slot, best)| slot.leaf.is_some() && slot.leaf != *best)
-        || tile.is_some_and(|hashes| hashes.iter().zip(best).any(|(hash, best)| Some(*hash) != *best))
-}
-
-/// All of the hashes, if all are known.
-fn whole(hashes: &[Option<Hash>]) -> Option<Vec<Hash>> {
-    hashes.iter().copied().collect()
-}
-
-/// The leaf hashes that a bundle and its tile should have, and whether `proves` says so.
-///
-/// Tried in this order: the tile; the entries; what each entry says of the one before it. Where none of them is proven,
-/// each hash on which bundle and tile disagree goes to the side that the next entry takes.
-fn choose(
-    content: &Content,
-    tile: Option<&[Hash]>,
-    width: u16,
-    proves: impl Fn(&[Option<Hash>]) -> bool,
-) -> (Vec<Option<Hash>>, bool) {
-    let width = usize::from(width);
-    if let Some(tile) = tile {
-        let as_is: Vec<_> = tile.iter().copied().map(Some).collect();
-        if proves(&as_is) {
-            return (as_is, true);
-        }
-    }
-    let leaves: Vec<_> = content.slots.iter().map(|slot| slot.leaf).collect();
-    let from_entries = merge(&leaves, tile, width);
-    if proves(&from_entries) {
-        return (from_entries, true);
-    }
-    let named_by_next = |slot: usize| content.slots.get(slot.saturating_add(1))?.frame.map(|(prev, _)| prev);
-    let by_chain: Vec<_> = from_entries.iter().enumerate().map(|(slot, hash)| named_by_next(slot).or(*hash)).collect();
-    if proves(&by_chain) {
-        return (by_chain, true);
-    }
-    let sides = from_entries.iter().zip(&by_chain).enumerate().map(|(slot, (entry, named))| {
-        let tile = tile.and_then(|hashes| hashes.get(slot).copied());
-        if entry == named || tile.is_none() { *entry } else { tile }
-    });
-    (sides.collect(), false)
 }

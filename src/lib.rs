@@ -12,6 +12,7 @@
 //! | issue and verify badges | [`identity::badge`] |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod budget;
 pub mod clock;
 pub mod encoding;
 pub mod enforce;

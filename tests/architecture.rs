@@ -20,11 +20,12 @@ fn stands_under(file: &str, place: &str) -> bool {
 }
 
 const ROOMS: &[Room] = &[
+    Room { name: "budget", rooms: &[], crates: &[], exceptions: &[] },
     Room { name: "clock", rooms: &[], crates: &[], exceptions: &[] },
     Room { name: "encoding", rooms: &[], crates: &[], exceptions: &[] },
     Room {
         name: "identity",
-        rooms: &["clock", "encoding"],
+        rooms: &["budget", "clock", "encoding"],
         crates: &["ed25519_dalek", "tracing"],
         // what waits and what speaks to the network, behind the feature `registry`
         exceptions: &[
@@ -38,7 +39,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "evidence",
-        rooms: &["clock", "encoding"],
+        rooms: &["budget", "clock", "encoding"],
         crates: &["tracing"],
         exceptions: &[("evidence/note/", "ed25519_dalek")], // the log's own signatures
     },

@@ -154,6 +154,7 @@ fn failure(error: &BadgeVerifyError) -> Failure {
         BadgeErrorKind::Malformed | BadgeErrorKind::ClaimsInvalid => DenyReason::BadgeInvalid,
         BadgeErrorKind::IssuerUntrusted => DenyReason::IssuerUntrusted,
         BadgeErrorKind::KeysUnavailable => DenyReason::KeysUnavailable,
+        BadgeErrorKind::RateLimited => DenyReason::RateLimited,
         BadgeErrorKind::SignatureInvalid => DenyReason::BadgeSignatureInvalid,
         BadgeErrorKind::Expired => DenyReason::BadgeExpired,
         BadgeErrorKind::NotYetValid => DenyReason::BadgeNotYetValid,
@@ -211,6 +212,18 @@ impl Enforcer {
             },
         };
         Verdict { evaluation, identity: identity.ok().cloned(), requirement }
+    }
+
+    /// Whether a caller has shown who it is, so that its records are not those of strangers (S29). A badge that anybody can
+    /// make for itself shows nothing.
+    pub(crate) fn knows(&self, caller: &Authenticated) -> bool {
+        match &caller.outcome {
+            Ok(Identity::Badge(badge)) => {
+                !badge.is_self_signed() || self.config().verifier().names_self_signed(badge.subject())
+            }
+            Ok(Identity::ApiKey(_)) => true,
+            Ok(Identity::Anonymous) | Err(_) => false,
+        }
     }
 
     /// Whether [`decide`](Self::decide) allows the call.

@@ -111,7 +111,8 @@ impl Denial {
         self.principal.as_deref()
     }
 
-    /// The record of this denial; `None` only when evidence itself was unavailable.
+    /// The record of this denial; `None` when evidence itself was unavailable, and where the denial was counted together
+    /// with others.
     #[must_use]
     pub const fn evidence_id(&self) -> Option<EvidenceId> {
         self.evidence_id
@@ -181,6 +182,7 @@ const fn public_sentence(reason: DenyReason) -> &'static str {
         DenyReason::BadgeExpired => "the badge has expired; renew it",
         DenyReason::BadgeRevoked => "the badge is revoked",
         DenyReason::IssuerUntrusted => "this server cannot accept the badge's issuer",
+        DenyReason::RateLimited => "too much is asked by callers who are not known here; try again later",
         DenyReason::EvidenceUnavailable => "the decision could not be recorded; try again later",
         DenyReason::SessionUnbound => "the session is not bound to this caller; open a new one",
         DenyReason::TaskNotFound => "no such task",
@@ -208,7 +210,8 @@ impl GuardError {
         self.0.reason()
     }
 
-    /// The record of the denial; `None` only when evidence itself was unavailable.
+    /// The record of the denial; `None` when evidence itself was unavailable, and where the denial was counted together with
+    /// others.
     #[must_use]
     pub const fn evidence_id(&self) -> Option<EvidenceId> {
         self.0.evidence_id()

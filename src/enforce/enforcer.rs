@@ -1,8 +1,12 @@
 //! The policy enforcement point: credential in, permit or denial out, evidence written either way.
 
+use std::time::SystemTime;
+
 use crate::clock::UnixSeconds;
 use crate::enforce::record::{Recording, Undecided};
-use crate::enforce::{Call, Denial, GuardConfig, GuardError, Permit, PresentedCredential, Principal, recorder};
+#[cfg(feature = "layer")]
+use crate::enforce::recorder;
+use crate::enforce::{Call, Denial, GuardConfig, GuardError, Permit, PresentedCredential, Principal};
 #[cfg(feature = "layer")]
 use crate::evidence::AppendError;
 use crate::evidence::{EvidenceId, NoticeRecord, PolicyLoadedRecord, Record};
@@ -64,11 +68,12 @@ impl Enforcer {
         &self.config
     }
 
-    /// Decides one call and records the decision; exactly one record whatever the answer.
+    /// Decides one call and records the decision: in one record, or, where callers who are not authenticated have used up
+    /// their share, as one more in the count of a coalesced record. An allowed call always has its own.
     ///
     /// With strict evidence, or a requirement of durable evidence, the record is durable before this returns a permit.
-    /// Cancel safe: a call that is dropped before its decision leaves a record that says so, a permit that is dropped
-    /// leaves its outcome. Only a call that still waits for room in the log leaves nothing: nothing was looked at yet.
+    /// Cancel safe: a call that is dropped before its decision leaves a record that says so, or is counted; a permit that
+    /// is dropped leaves its outcome.
     ///
     /// # Errors
     /// A [`Denial`] with its reason; a failure to decide or to record is one too.
@@ -82,22 +87,26 @@ impl Enforcer {
         credential: &PresentedCredential,
         recording: Recording,
     ) -> Result<Permit, Denial> {
-        let undecided = self.begin(*call, credential, recording).await;
+        let undecided = self.begin(*call, credential, recording);
         let caller = self.identify(credential).await;
         undecided.settle(call, &caller).await
     }
 
-    /// Takes the place of a call in the evidence. From here on the call leaves a record, also when it is dropped.
-    pub(crate) async fn begin<'a>(
+    /// Takes the place of a call in the evidence, if there is one. From here on the call leaves a record or is counted, also
+    /// when it is dropped.
+    pub(crate) fn begin<'a>(
         &'a self,
         call: Call<'a>,
         credential: &'a PresentedCredential,
         recording: Recording,
     ) -> Undecided<'a> {
-        let log = self.config.evidence();
-        let places = if self.records_outcome(&call, recording) { 2 } else { 1 };
-        let reservation = recorder::within(log.wait_limit(), log.reserve_wait(places)).await;
-        Undecided { enforcer: self, call, credential, recording, reservation: reservation.ok() }
+        let trace = self.trace_of(self.places(&call, recording));
+        Undecided { enforcer: self, call, credential, recording, trace }
+    }
+
+    /// The places that a call needs: one for its decision, one for its outcome.
+    pub(super) fn places(&self, call: &Call<'_>, recording: Recording) -> u32 {
+        if self.records_outcome(call, recording) { 2 } else { 1 }
     }
 
     /// [`authorize`](Self::authorize) for code that wants `?`.
@@ -148,6 +157,10 @@ impl Enforcer {
     #[must_use]
     pub fn pseudonym(&self, text: &str) -> String {
         self.config.evidence().keyed_hash("notice", text.as_bytes())
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        self.config.clock().now()
     }
 
     pub(crate) fn now_unix(&self) -> UnixSeconds {

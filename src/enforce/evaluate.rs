@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::enforce::record::{Recording, evidence_unavailable};
+use crate::enforce::share::Place;
 use crate::enforce::{Call, CallerCredential, Denial, Enforcer, Permit, Principal, recorder};
 use crate::evidence::EvidenceId;
 use crate::identity::did::Did;
@@ -28,7 +29,8 @@ pub struct GuardResult {
     pub auth_level: AuthLevel,
     /// The level of the verified badge; `None` without one, which is not level 0.
     pub trust_level: Option<TrustLevel>,
-    /// The record of the decision; `None` only when evidence was unavailable, which denies.
+    /// The record of the decision; `None` when evidence was unavailable, which denies, and where a denial was counted
+    /// together with others.
     pub evidence_id: Option<EvidenceId>,
 }
 
@@ -79,7 +81,15 @@ pub fn evaluate_tool_access_sync(
     if durable && !recorder::may_block() {
         return Err(WouldWait);
     }
-    let reservation = if recorder::may_block() { log.reserve_blocking(1) } else { log.reserve(1) }.ok();
+    let known = enforcer.knows(&caller);
+    let place = enforcer.place_now(&verdict, known);
+    let reservation = match place {
+        Place::Held(reservation) => Some(reservation),
+        Place::Lost => None,
+        Place::Counted(instead) => {
+            return Ok(GuardResult::denied(&enforcer.count(&call, &credential, &verdict, instead)));
+        }
+    };
     match enforcer.record(&call, &credential, verdict, reservation, Recording::Evaluation) {
         Ok(mut permit) if durable => Ok(if permit.wait_durable() {
             GuardResult::allowed(&permit)

@@ -17,6 +17,7 @@ mod principal;
 mod record;
 mod recorder;
 mod result_hash;
+mod share;
 #[cfg(test)]
 mod tests;
 

@@ -6,10 +6,12 @@ use std::time::{Instant, SystemTime};
 use crate::encoding::has_inexact_numbers;
 use crate::enforce::decide::{Authenticated, Verdict};
 use crate::enforce::permit::{Awaits, PendingOutcome};
+use crate::enforce::share::{Place, Trace};
 use crate::enforce::{
     Action, Call, CallerCredential, Denial, Enforcer, Permit, PresentedCredential, Principal, offered_auth_level,
     recorder,
 };
+use crate::evidence::flood::Share;
 use crate::evidence::{AppendError, DecisionRecord, EvidenceId, EvidenceMode, Record, Reservation, Ticket};
 use crate::identity::badge::ClaimedIdentity;
 use crate::policy::{AuthLevel, Decision, DenyReason, ToolRequirement};
@@ -23,14 +25,14 @@ pub(crate) enum Recording {
     Evaluation,
 }
 
-/// A call that has its place in the evidence and no decision yet. Dropped in this state, it is recorded as denied:
-/// whoever cancelled it must not be able to probe without a trace.
+/// A call that is accounted for in the evidence and has no decision yet. Dropped in this state, it is recorded or counted
+/// as denied: whoever cancelled it must not be able to probe without a trace.
 pub(crate) struct Undecided<'a> {
     pub(crate) enforcer: &'a Enforcer,
     pub(crate) call: Call<'a>,
     pub(crate) credential: &'a PresentedCredential,
     pub(crate) recording: Recording,
-    pub(crate) reservation: Option<Reservation>,
+    pub(super) trace: Trace,
 }
 
 impl Undecided<'_> {
@@ -38,7 +40,12 @@ impl Undecided<'_> {
     pub(crate) async fn settle(mut self, call: &Call<'_>, caller: &Authenticated) -> Result<Permit, Denial> {
         let Self { enforcer, credential, recording, .. } = self;
         let verdict = enforcer.decide(call, caller);
-        let mut permit = match enforcer.record(call, credential, verdict, self.reservation.take(), recording) {
+        let reservation = match self.place(&verdict, enforcer.knows(caller)).await {
+            Place::Held(reservation) => Some(reservation),
+            Place::Lost => None,
+            Place::Counted(instead) => return Err(enforcer.count(call, credential, &verdict, instead)),
+        };
+        let mut permit = match enforcer.record(call, credential, verdict, reservation, recording) {
             Ok(permit) => permit,
             Err((denial, ticket)) => return Err(enforcer.settle_denial(denial, ticket).await),
         };
@@ -53,16 +60,26 @@ impl Undecided<'_> {
 
 impl Drop for Undecided<'_> {
     fn drop(&mut self) {
-        let Some(reservation) = self.reservation.take() else { return };
+        let trace = std::mem::replace(&mut self.trace, Trace::Nothing);
+        if matches!(trace, Trace::Nothing) {
+            return;
+        }
         let (reason, detail) = if std::thread::panicking() {
             (DenyReason::InternalError, "the decision ended in a panic")
         } else {
             (DenyReason::CallCancelled, "the call was dropped before its decision")
         };
-        let evaluation = self.enforcer.denied(reason, detail);
-        let verdict = Verdict { evaluation, identity: None, requirement: None };
+        let Self { enforcer, call, credential, recording, .. } = self;
+        let verdict = Verdict { evaluation: enforcer.denied(reason, detail), identity: None, requirement: None };
+        let has_share = enforcer.config().evidence().has_share(Share::Denied, enforcer.now());
         // Nobody waits for this answer; the record is what matters.
-        drop(self.enforcer.record(&self.call, self.credential, verdict, Some(reservation), self.recording));
+        if let Trace::Place(reservation) = trace
+            && has_share
+        {
+            drop(enforcer.record(call, credential, verdict, Some(reservation), *recording));
+        } else {
+            enforcer.count(call, credential, &verdict, (reason, detail));
+        }
     }
 }
 
@@ -128,16 +145,7 @@ impl Enforcer {
             }
         };
         let reason = verdict.evaluation.reason;
-        let denial = |reason, detail, evidence_id| Denial {
-            reason,
-            detail,
-            target: call.action.target().to_owned(),
-            auth_level: offered_auth_level(credential),
-            principal: principal.authenticated(),
-            required: verdict.requirement.as_ref().and_then(ToolRequirement::min_level),
-            evidence_id,
-            receipt: None,
-        };
+        let denial = |reason, detail, id| Self::denial(call, credential, &verdict, (reason, detail), id);
         match (appended, reason) {
             (Ok((ticket, reservation)), None) if verdict.evaluation.decision == Decision::Allow => {
                 let outcome = self.records_outcome(call, recording).then(|| PendingOutcome {
@@ -171,6 +179,26 @@ impl Enforcer {
                 tracing::error!(%error, "a call was denied because its decision could not be recorded");
                 Err((denial(DenyReason::EvidenceUnavailable, EVIDENCE_UNAVAILABLE, None), None))
             }
+        }
+    }
+
+    /// The denial of a call, for its caller.
+    pub(super) fn denial(
+        call: &Call<'_>,
+        credential: &PresentedCredential,
+        verdict: &Verdict,
+        (reason, detail): (DenyReason, &'static str),
+        evidence_id: Option<EvidenceId>,
+    ) -> Denial {
+        Denial {
+            reason,
+            detail,
+            target: call.action.target().to_owned(),
+            auth_level: offered_auth_level(credential),
+            principal: verdict.principal().authenticated(),
+            required: verdict.requirement.as_ref().and_then(ToolRequirement::min_level),
+            evidence_id,
+            receipt: None,
         }
     }
 
@@ -228,7 +256,7 @@ impl Enforcer {
     }
 }
 
-const EVIDENCE_UNAVAILABLE: &str = "the decision could not be recorded";
+pub(super) const EVIDENCE_UNAVAILABLE: &str = "the decision could not be recorded";
 
 pub(crate) fn evidence_unavailable(call: &Call<'_>, principal: &Principal) -> Denial {
     Denial {

@@ -384,7 +384,7 @@ async fn a_call_dropped_at_any_point_leaves_one_decision_and_its_outcome() {
                         if waits == 0 { Poll::Ready(()) } else { Poll::Pending }
                     });
                     let mut authorize = pin!(async {
-                        let undecided = enforcer.begin(call, &credential, Recording::Call).await;
+                        let undecided = enforcer.begin(call, &credential, Recording::Call);
                         waiting.await;
                         undecided.settle(&call, &enforcer.identify(&credential).await).await
                     });

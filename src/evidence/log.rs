@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
+use super::flood::{Denied, Flood, Share};
 use super::keyed::{KEY_BYTES, KeyCell, KeyedHash};
 use super::note::VerifierKey;
 use super::params_hash::plain_params_hash;
@@ -34,6 +35,7 @@ struct Inner {
     params_hash: ParamsHash,
     wait_limit: Duration,
     drops: Mutex<Drops>,
+    flood: Flood,
 }
 
 const QUEUE_FULL: &str = "queue_full";
@@ -67,6 +69,7 @@ impl EvidenceLog {
             EvidenceMode::Strict => Duration::from_millis(250),
             EvidenceMode::Bounded | EvidenceMode::BestEffort => Duration::from_millis(50),
         };
+        let flood = Flood::new(Arc::clone(&store), keys.clone(), options.denied, options.anonymous);
         let last_place = if options.mode == EvidenceMode::BestEffort { store.reserve(1).ok() } else { None };
         Self(Arc::new(Inner {
             store,
@@ -76,6 +79,7 @@ impl EvidenceLog {
             params_hash: options.params_hash,
             wait_limit: options.wait_limit.unwrap_or(default_limit),
             drops: Mutex::new(Drops { total: 0, gap: None, last_place }),
+            flood,
         }))
     }
 
@@ -158,6 +162,48 @@ impl EvidenceLog {
         }
     }
 
+    /// [`reserve`](Self::reserve) for a caller who is not authenticated, or not yet, within the share of all of these.
+    pub(crate) fn reserve_unauthenticated(&self, records: u32) -> Result<Reservation, AppendError> {
+        match self.0.store.reserve_unauthenticated(records) {
+            Err(AppendError::Failed) if self.0.mode == EvidenceMode::BestEffort => Ok(Reservation::unbacked(records)),
+            result => result,
+        }
+    }
+
+    /// [`reserve_wait`](Self::reserve_wait) within that share.
+    pub(crate) async fn reserve_unauthenticated_wait(&self, records: u32) -> Result<Reservation, AppendError> {
+        let reserve = || match self.reserve_unauthenticated(records) {
+            Err(AppendError::Full) if self.0.mode == EvidenceMode::BestEffort => Ok(Reservation::unbacked(records)),
+            result => result,
+        };
+        loop {
+            match reserve() {
+                Err(AppendError::Full) => {}
+                result => return result,
+            }
+            let freed = self.room();
+            match reserve() {
+                Err(AppendError::Full) => freed.await,
+                result => return result,
+            }
+        }
+    }
+
+    /// [`reserve_unauthenticated_wait`](Self::reserve_unauthenticated_wait) on a thread that may block.
+    pub(crate) fn reserve_unauthenticated_blocking(&self, records: u32) -> Result<Reservation, AppendError> {
+        block_on(self.reserve_unauthenticated_wait(records), self.0.wait_limit).unwrap_or(Err(AppendError::Full))
+    }
+
+    /// Whether callers who are not authenticated may have something more recorded now.
+    pub(crate) fn has_share(&self, share: Share, now: SystemTime) -> bool {
+        self.0.flood.has_some(share, now)
+    }
+
+    /// Counts a denial that gets no record of its own.
+    pub(crate) fn count_denial(&self, denied: &Denied<'_>, now: SystemTime) {
+        self.0.flood.count(denied, now);
+    }
+
     /// [`reserve_wait`](Self::reserve_wait) for code outside an async runtime: blocks this thread for at most
     /// [`wait_limit`](Self::wait_limit).
     ///
@@ -189,6 +235,9 @@ impl EvidenceLog {
         }
         let id = record.id(now);
         let event = record.encode(id, &self.0.keys.get(), now)?;
+        if reservation.is_unauthenticated() {
+            self.0.flood.spend(share_of(record), event.len());
+        }
         if self.0.mode != EvidenceMode::BestEffort {
             return Ok(self.0.store.append(reservation, event)?.with_id(id));
         }
@@ -239,6 +288,7 @@ impl EvidenceLog {
     /// # Errors
     /// [`OpenError`] when the records cannot be read or one of them is damaged.
     pub fn records(&self) -> Result<Vec<Value>, OpenError> {
+        self.0.flood.flush();
         self.0.store.records()
     }
 
@@ -261,6 +311,7 @@ impl EvidenceLog {
     /// [`AppendError`] when the log has failed or takes longer than `limit`.
     pub fn publish(&self, limit: Duration) -> Result<Vec<u8>, AppendError> {
         let Some(store) = &self.0.durable else { return Ok(Vec::new()) };
+        self.0.flood.flush();
         store.publish(limit, false).map(|note| note.to_vec())
     }
 
@@ -295,6 +346,7 @@ impl EvidenceLog {
             queued: store.queued,
             failed: store.failed,
             dropped: lock(&self.0.drops).total,
+            coalesced: self.0.flood.total(),
             log: store.log,
         }
     }
@@ -347,12 +399,24 @@ impl Inner {
     }
 
     fn close(&self) {
+        self.flood.close();
         let mut drops = lock(&self.drops);
         if let Some(mut place) = drops.last_place.take() {
             self.write_gap(&mut drops, &mut place);
         }
         drop(drops);
         self.store.close();
+    }
+}
+
+/// Whose bytes a record of a caller who is not authenticated takes.
+const fn share_of(record: &Record) -> Share {
+    match record {
+        Record::Decision(decision) if decision.allow => Share::Anonymous,
+        Record::Outcome(_) => Share::Anonymous,
+        Record::Decision(_) | Record::PolicyLoaded(_) | Record::Notice(_) | Record::Gap(_) | Record::Coalesced(_) => {
+            Share::Denied
+        }
     }
 }
 
@@ -372,6 +436,8 @@ pub struct EvidenceHealth {
     pub queued: u64,
     /// Records that best-effort mode dropped since the log was opened.
     pub dropped: u64,
+    /// Denials that were counted in coalesced records instead of recorded one by one, since the log was opened.
+    pub coalesced: u64,
     /// Whether a write or sync failed, after which every call is denied (strict, bounded) or unrecorded (best-effort).
     pub failed: bool,
     /// What is known of the log on disk; `None` for one in memory or in a store of your own that says nothing.

@@ -35,6 +35,7 @@
 pub mod checkpoint;
 mod entry;
 mod error;
+pub(crate) mod flood;
 mod id;
 mod import;
 mod keyed;
@@ -62,12 +63,15 @@ pub use error::{OpenError, OpenErrorKind};
 pub use id::{EvidenceId, EvidenceIdParseError};
 pub use import::import_records;
 pub use log::{EvidenceHealth, EvidenceLog};
-pub use options::{DEFAULT_QUEUE_RECORDS, EvidenceOptions};
+pub use options::{
+    DEFAULT_ANONYMOUS_BURST_BYTES, DEFAULT_ANONYMOUS_BYTES_PER_SECOND, DEFAULT_DENIED_BURST_BYTES,
+    DEFAULT_DENIED_BYTES_PER_SECOND, DEFAULT_QUEUE_RECORDS, EvidenceOptions,
+};
 pub use params_hash::{MAX_PARAMS_JSON_BYTES, ParamsJsonError, compute_params_hash, compute_params_hash_json};
 pub use reader::{LogEntry, LogReader, read_records};
 pub use receipt::{MAX_RECEIPT_ORIGIN_BYTES, Receipt, ReceiptError};
 pub use record::{
-    DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
+    CoalescedRecord, DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
 };
 pub use sink::RECORD_TARGET;
 pub use store::{

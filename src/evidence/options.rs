@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flood::{ByteLimit, LAST_PLACES};
 use super::keyed::{KeyCell, KeyedHash};
 use super::note::NoteSigner;
 use super::storage::FsStorage;
 use super::store::durable::{Creation, DurableOptions, DurableStore, open_instance};
-use super::store::{MAX_MEMORY_RECORDS, MemoryStore};
+use super::store::{DEFAULT_UNAUTHENTICATED_SHARE, MAX_MEMORY_RECORDS, MemoryStore, share};
 use super::wal::WalOptions;
 use super::{EvidenceLog, EvidenceMode, EvidenceStore, OpenError, OpenErrorKind, ParamsHash};
 use crate::clock::SystemClock;
@@ -17,6 +18,21 @@ use crate::clock::SystemClock;
 /// Records in the queue between callers and disk by default. At a kilobyte each this is 16 MiB, and at 200 syncs a
 /// second it takes more than three million calls a second to fill.
 pub const DEFAULT_QUEUE_RECORDS: usize = 16_384;
+
+/// Bytes of denials that callers who are not authenticated can have recorded each second by default: about seventy records,
+/// or 5.6 GB a day, which is what strangers can fill the disk with at most. What is beyond is counted.
+pub const DEFAULT_DENIED_BYTES_PER_SECOND: u64 = 64 << 10;
+
+/// Bytes of such denials at once by default, about sixteen thousand records: a fleet with a wrong key or clock, or an
+/// issuer that is down for a minute, stays on record call by call.
+pub const DEFAULT_DENIED_BURST_BYTES: u64 = 16 << 20;
+
+/// Bytes of calls that a rule opens to everybody, each second by default: about eight hundred calls with their outcomes.
+/// What is beyond is denied, so a server that is public and busier needs a higher limit, and disks for it.
+pub const DEFAULT_ANONYMOUS_BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// Bytes of such calls at once by default, about fifty thousand calls: no burst of honest callers comes near.
+pub const DEFAULT_ANONYMOUS_BURST_BYTES: u64 = 64 << 20;
 
 /// Name of a process's logs where none is given.
 const DEFAULT_INSTANCE: &str = "main";
@@ -41,7 +57,10 @@ pub struct EvidenceOptions {
     pub(super) mode: EvidenceMode,
     pub(super) params_hash: ParamsHash,
     pub(super) wait_limit: Option<Duration>,
+    pub(super) denied: ByteLimit,
+    pub(super) anonymous: ByteLimit,
     queue: usize,
+    unauthenticated_share: u8,
     origin: Option<String>,
     instance: String,
     private_dir: Option<PathBuf>,
@@ -58,7 +77,13 @@ impl Default for EvidenceOptions {
             mode: EvidenceMode::default(),
             params_hash: ParamsHash::default(),
             wait_limit: None,
+            denied: ByteLimit { per_second: DEFAULT_DENIED_BYTES_PER_SECOND, burst: DEFAULT_DENIED_BURST_BYTES },
+            anonymous: ByteLimit {
+                per_second: DEFAULT_ANONYMOUS_BYTES_PER_SECOND,
+                burst: DEFAULT_ANONYMOUS_BURST_BYTES,
+            },
             queue: DEFAULT_QUEUE_RECORDS,
+            unauthenticated_share: DEFAULT_UNAUTHENTICATED_SHARE,
             origin: None,
             instance: DEFAULT_INSTANCE.to_owned(),
             private_dir: None,
@@ -99,6 +124,33 @@ impl EvidenceOptions {
     #[must_use]
     pub const fn queue(mut self, records: usize) -> Self {
         self.queue = records;
+        self
+    }
+
+    /// Per cent of those places, 1 to 100, that callers may hold together who are not authenticated, at least the two of one
+    /// call; 50 by default. A call counts among them until its caller is authenticated, so that a flood of strangers leaves
+    /// the other places to those who can show who they are. For a store of your own its [`Room`](super::Room) says it.
+    #[must_use]
+    pub const fn unauthenticated_share(mut self, per_cent: u8) -> Self {
+        self.unauthenticated_share = per_cent;
+        self
+    }
+
+    /// Bytes of denials of callers who are not authenticated that are recorded one by one: `per_second` in the long run,
+    /// `burst` at once; [`DEFAULT_DENIED_BYTES_PER_SECOND`] and [`DEFAULT_DENIED_BURST_BYTES`] by default. Beyond it identical
+    /// denials are counted, and a record of the count ([`CoalescedRecord`](super::CoalescedRecord)) is written each second.
+    #[must_use]
+    pub const fn denied_bytes(mut self, per_second: u64, burst: u64) -> Self {
+        self.denied = ByteLimit { per_second, burst };
+        self
+    }
+
+    /// Bytes of the records of anonymous calls that a rule allows: `per_second` in the long run, `burst` at once;
+    /// [`DEFAULT_ANONYMOUS_BYTES_PER_SECOND`] and [`DEFAULT_ANONYMOUS_BURST_BYTES`] by default. Beyond it such calls are
+    /// denied (`rate_limited`) and counted.
+    #[must_use]
+    pub const fn anonymous_bytes(mut self, per_second: u64, burst: u64) -> Self {
+        self.anonymous = ByteLimit { per_second, burst };
         self
     }
 
@@ -198,6 +250,7 @@ impl EvidenceOptions {
         let opened = open_instance(Arc::new(FsStorage), options, creation, &*clock)?;
         let keys = KeyCell::new(KeyedHash::new(&opened.private.hash_key()?.0));
         let store = Arc::new(DurableStore::start(opened, keys.clone(), clock)?);
+        store.limit_unauthenticated(share(self.queue, self.unauthenticated_share));
         Ok(EvidenceLog::new(&self, Arc::clone(&store) as Arc<dyn EvidenceStore>, Some(store), keys))
     }
 
@@ -238,7 +291,9 @@ impl EvidenceOptions {
     /// # Errors
     /// [`OpenError`] of kind [`Randomness`](super::OpenErrorKind::Randomness) when no hash key can be made.
     pub fn in_memory(self) -> Result<EvidenceLog, OpenError> {
-        self.store(Arc::new(MemoryStore::new(MAX_MEMORY_RECORDS)))
+        let store = MemoryStore::new(MAX_MEMORY_RECORDS);
+        store.limit_unauthenticated(share(MAX_MEMORY_RECORDS, self.unauthenticated_share));
+        self.store(Arc::new(store))
     }
 
     /// A log in a store of your own; hash key and mode are this log's.
@@ -250,12 +305,13 @@ impl EvidenceOptions {
         Ok(EvidenceLog::new(&self, store, None, keys))
     }
 
-    /// The queue, and in best-effort mode the place that is kept for the gap record at the end.
+    /// The queue, and the places that are kept for counts at the end, in best-effort mode also for the gap record.
     const fn capacity(&self) -> usize {
-        match self.mode {
-            EvidenceMode::BestEffort => self.queue.saturating_add(1),
-            EvidenceMode::Strict | EvidenceMode::Bounded => self.queue,
-        }
+        let kept = match self.mode {
+            EvidenceMode::BestEffort => LAST_PLACES.saturating_add(1),
+            EvidenceMode::Strict | EvidenceMode::Bounded => LAST_PLACES,
+        };
+        self.queue.saturating_add(kept)
     }
 }
 

@@ -16,7 +16,7 @@ pub const MAX_RECORD_BYTES: usize = MAX_ENTRY_BYTES - ENVELOPE_BYTES;
 /// Stored as one flat JSON object in its RFC 8785 form. Members of the peer keep its names and spelling (RFC-006,
 /// `capiscio:rfc-006:tool-invocation:v0.4`), ours are under `rmcp_guard.`, and what an unverified token says of itself
 /// is under `claimed.` and nowhere else. Every record has `id`, `timestamp` (RFC 3339, UTC, nanoseconds), `event.name`
-/// and `rmcp_guard.kind`: `decision`, `outcome`, `policy_loaded`, `notice` or `gap`.
+/// and `rmcp_guard.kind`: `decision`, `outcome`, `policy_loaded`, `notice`, `gap` or `coalesced`.
 ///
 /// A text longer than [`MAX_TEXT_BYTES`] is cut. Beside it then stand `<member>.cut.bytes`, its full length, and
 /// `<member>.cut.hash`, its keyed hash.
@@ -24,7 +24,7 @@ pub const MAX_RECORD_BYTES: usize = MAX_ENTRY_BYTES - ENVELOPE_BYTES;
 #[expect(clippy::large_enum_variant, reason = "built and encoded on the stack, never stored")]
 #[non_exhaustive]
 pub enum Record {
-    /// A call was allowed or denied: exactly one for every call.
+    /// A call was allowed or denied: exactly one for every call that a coalesced record does not count.
     Decision(DecisionRecord),
     /// An allowed call ended: exactly one for every allowed call, unless outcomes are switched off.
     Outcome(OutcomeRecord),
@@ -34,6 +34,8 @@ pub enum Record {
     Notice(NoticeRecord),
     /// Records were dropped for want of room; best-effort mode only.
     Gap(GapRecord),
+    /// Calls were denied that have no record of their own, since callers who are not authenticated had used up their share.
+    Coalesced(CoalescedRecord),
 }
 
 /// A decision, with everything that explains it. Strings only: this room knows no identity or policy types.
@@ -207,6 +209,43 @@ pub struct GapRecord {
     pub reason: &'static str,
 }
 
+/// Identical denials, counted above the share of callers who are not authenticated (`event.name`
+/// `rmcp_guard.coalesced_denials`). A member is absent where those counted differ in it, and `many` names it then.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CoalescedRecord {
+    /// `id` of this record.
+    pub id: EvidenceId,
+    /// `rmcp_guard.coalesced.of`: what is counted, `decisions` on calls or `refused_sessions`.
+    pub of: &'static str,
+    /// `rmcp_guard.coalesced.count`: how many.
+    pub count: u64,
+    /// `rmcp_guard.coalesced.first`: the time of the first of them.
+    pub first: SystemTime,
+    /// `rmcp_guard.coalesced.last`, and `timestamp`: the time of the last of them.
+    pub last: SystemTime,
+    /// `rmcp_guard.deny_reason`: our stable code.
+    pub deny_reason: Option<&'static str>,
+    /// `capiscio.deny_reason`: the RFC's spelling of it, which several codes share.
+    pub deny_reason_rfc: Option<&'static str>,
+    /// `rmcp_guard.method`: the MCP method.
+    pub method: Option<&'static str>,
+    /// `capiscio.target`: the name of the tool, as the callers wrote it.
+    pub target: Option<String>,
+    /// `capiscio.auth.level`: what was presented, whether or not it counts.
+    pub auth_level: Option<&'static str>,
+    /// `rmcp_guard.transport`: `stdio` or `http`.
+    pub transport: Option<&'static str>,
+    /// `capiscio.policy_version`.
+    pub policy_version: Option<String>,
+    /// `rmcp_guard.policy_digest` of the policy that denied.
+    pub policy_digest: Option<String>,
+    /// `rmcp_guard.profile`: the verification profile.
+    pub profile: Option<&'static str>,
+    /// `rmcp_guard.coalesced.many`: in what those counted differ, such as `targets`.
+    pub many: &'static [&'static str],
+}
+
 impl Record {
     /// The time of the event, if it says one.
     pub(super) const fn at(&self) -> Option<SystemTime> {
@@ -216,6 +255,7 @@ impl Record {
             Self::PolicyLoaded(record) => Some(record.at),
             Self::Notice(record) => Some(record.at),
             Self::Gap(record) => Some(record.last),
+            Self::Coalesced(record) => Some(record.last),
         }
     }
 
@@ -227,6 +267,7 @@ impl Record {
             Self::PolicyLoaded(record) => record.id,
             Self::Notice(record) => record.id,
             Self::Gap(record) => record.id,
+            Self::Coalesced(record) => record.id,
         }
     }
 
@@ -239,6 +280,7 @@ impl Record {
             Self::PolicyLoaded(record) => record.write(&mut members),
             Self::Notice(record) => record.write(&mut members),
             Self::Gap(record) => record.write(&mut members),
+            Self::Coalesced(record) => record.write(&mut members),
         }
         let line = members.into_json()?;
         if line.len() > MAX_RECORD_BYTES { Err(AppendError::TooLarge) } else { Ok(line) }
@@ -338,6 +380,32 @@ impl GapRecord {
         members.time("rmcp_guard.gap.last", self.last);
         members.text("rmcp_guard.gap.reason", self.reason);
         members.text("rmcp_guard.kind", "gap");
+        members.time("timestamp", self.last);
+    }
+}
+
+impl CoalescedRecord {
+    fn write<'a>(&'a self, members: &mut Members<'a>) {
+        members.optional("capiscio.auth.level", self.auth_level);
+        members.text("capiscio.decision", "DENY");
+        members.optional("capiscio.deny_reason", self.deny_reason_rfc);
+        members.optional("capiscio.policy_version", self.policy_version.as_deref());
+        members.optional("capiscio.target", self.target.as_deref());
+        members.text("event.name", "rmcp_guard.coalesced_denials");
+        members.id("id", self.id);
+        members.count("rmcp_guard.coalesced.count", self.count);
+        members.time("rmcp_guard.coalesced.first", self.first);
+        members.time("rmcp_guard.coalesced.last", self.last);
+        if !self.many.is_empty() {
+            members.words("rmcp_guard.coalesced.many", self.many);
+        }
+        members.text("rmcp_guard.coalesced.of", self.of);
+        members.optional("rmcp_guard.deny_reason", self.deny_reason);
+        members.text("rmcp_guard.kind", "coalesced");
+        members.optional("rmcp_guard.method", self.method);
+        members.optional("rmcp_guard.policy_digest", self.policy_digest.as_deref());
+        members.optional("rmcp_guard.profile", self.profile);
+        members.optional("rmcp_guard.transport", self.transport);
         members.time("timestamp", self.last);
     }
 }

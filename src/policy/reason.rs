@@ -57,6 +57,9 @@ pub enum DenyReason {
     TaskNotFound,
     /// The caller holds too many tasks.
     TaskLimit,
+    /// Callers who are not authenticated have used up their share, of signature checks or of the evidence; trying again
+    /// later can help.
+    RateLimited,
     /// The evidence of the decision could not be recorded.
     EvidenceUnavailable,
     /// The request is malformed.
@@ -95,6 +98,7 @@ impl DenyReason {
         Self::SessionUnbound,
         Self::TaskNotFound,
         Self::TaskLimit,
+        Self::RateLimited,
         Self::EvidenceUnavailable,
         Self::RequestMalformed,
         Self::CallCancelled,
@@ -130,6 +134,7 @@ impl DenyReason {
             Self::SessionUnbound => "session_unbound",
             Self::TaskNotFound => "task_not_found",
             Self::TaskLimit => "task_limit",
+            Self::RateLimited => "rate_limited",
             Self::EvidenceUnavailable => "evidence_unavailable",
             Self::RequestMalformed => "request_malformed",
             Self::CallCancelled => "call_cancelled",
@@ -165,6 +170,7 @@ impl DenyReason {
             | Self::SessionUnbound
             | Self::TaskNotFound
             | Self::TaskLimit
+            | Self::RateLimited
             | Self::EvidenceUnavailable
             | Self::RequestMalformed
             | Self::CallCancelled
@@ -199,6 +205,7 @@ impl DenyReason {
             | Self::SessionUnbound
             | Self::TaskNotFound
             | Self::TaskLimit
+            | Self::RateLimited
             | Self::EvidenceUnavailable
             | Self::RequestMalformed
             | Self::CallCancelled

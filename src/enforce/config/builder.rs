@@ -42,6 +42,7 @@ pub struct GuardConfigBuilder {
     pub(super) network: Network,
     pub(super) max_lifetime: Option<MaxLifetime>,
     pub(super) signature_cache: Option<usize>,
+    pub(super) signature_checks: Option<u32>,
     pub(super) tools: Vec<(String, ToolRequirement)>,
     pub(super) default_requirement: Option<ToolRequirement>,
     pub(super) methods: Vec<(GuardedMethod, MethodAccess)>,
@@ -111,6 +112,7 @@ impl Default for GuardConfigBuilder {
             network: Network::default(),
             max_lifetime: None,
             signature_cache: None,
+            signature_checks: None,
             tools: Vec::new(),
             default_requirement: None,
             methods: Vec::new(),
@@ -236,6 +238,15 @@ impl GuardConfigBuilder {
     #[must_use]
     pub const fn signature_cache(mut self, entries: usize) -> Self {
         self.signature_cache = Some(entries);
+        self
+    }
+
+    /// Signature checks each second on badges that turn out not to count, ten times as many at once;
+    /// [`DEFAULT_SIGNATURE_CHECKS_PER_SECOND`](crate::identity::badge::DEFAULT_SIGNATURE_CHECKS_PER_SECOND) by default. Beyond
+    /// it callers whose badge was not seen before are denied (`rate_limited`); see there what that is good for.
+    #[must_use]
+    pub const fn signature_checks_per_second(mut self, checks: u32) -> Self {
+        self.signature_checks = Some(checks);
         self
     }
 

@@ -383,6 +383,9 @@ fn build_verifier(draft: &GuardConfigBuilder) -> BadgeVerifier {
     if let Some(entries) = draft.signature_cache {
         verifier = verifier.signature_cache(entries);
     }
+    if let Some(checks) = draft.signature_checks {
+        verifier = verifier.signature_checks_per_second(checks);
+    }
     verifier.build()
 }
 

@@ -22,11 +22,19 @@ impl MemoryStore {
     pub(in crate::evidence) fn new(capacity: usize) -> Self {
         Self { room: Room::new(capacity), events: Mutex::default() }
     }
+
+    pub(in crate::evidence) fn limit_unauthenticated(&self, places: usize) {
+        self.room.limit_unauthenticated(places);
+    }
 }
 
 impl EvidenceStore for MemoryStore {
     fn reserve(&self, records: u32) -> Result<Reservation, AppendError> {
         self.room.reserve(records)
+    }
+
+    fn reserve_unauthenticated(&self, records: u32) -> Result<Reservation, AppendError> {
+        self.room.reserve_unauthenticated(records)
     }
 
     fn append(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {

@@ -23,6 +23,7 @@ use serde_json::Value;
 pub use memory::MAX_MEMORY_RECORDS;
 pub(super) use memory::MemoryStore;
 pub use progress::{Progress, Ticket};
+pub(in crate::evidence) use room::{DEFAULT_UNAUTHENTICATED_SHARE, share};
 pub use room::{Reservation, Room, RoomFreed};
 
 use crate::evidence::OpenError;
@@ -60,6 +61,15 @@ pub trait EvidenceStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`AppendError::Full`], [`Failed`](AppendError::Failed) or [`Closed`](AppendError::Closed).
     fn reserve(&self, records: u32) -> Result<Reservation, AppendError>;
+
+    /// [`reserve`](Self::reserve) for a caller who is not authenticated, or not yet: within the share of all of these
+    /// ([`Room::reserve_unauthenticated`]).
+    ///
+    /// # Errors
+    /// As `reserve`; [`AppendError::Full`] also when only the share is used up.
+    fn reserve_unauthenticated(&self, records: u32) -> Result<Reservation, AppendError> {
+        self.reserve(records)?.unauthenticated()
+    }
 
     /// Queues `event`, one canonical JSON object without a line break, in one place of `reservation`, without waiting.
     ///

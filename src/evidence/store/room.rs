@@ -1,4 +1,7 @@
 //! Places in a store's queue: taken before a record exists, given back when it is kept.
+//!
+//! Callers who have not shown who they are share a part of the places (S29), so that a flood of them leaves room for the
+//! others. A call takes its place before it is authenticated and is accounted for there until it is.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,6 +21,10 @@ pub struct Room {
 #[derive(Debug)]
 struct State {
     free: usize,
+    /// Places, of those that are not free, that callers hold who are not authenticated.
+    unauthenticated: usize,
+    /// Most of them.
+    most_unauthenticated: usize,
     ended: Option<AppendError>,
     /// How often places came back.
     returns: u64,
@@ -26,11 +33,27 @@ struct State {
 }
 
 impl Room {
-    /// Room for `places` records at a time.
+    /// Room for `places` records at a time, half of them for callers who are not authenticated.
     #[must_use]
     pub fn new(places: usize) -> Arc<Self> {
-        let state = State { free: places, ended: None, returns: 0, last_key: 0, waiters: BTreeMap::new() };
+        let state = State {
+            free: places,
+            unauthenticated: 0,
+            most_unauthenticated: share(places, DEFAULT_UNAUTHENTICATED_SHARE),
+            ended: None,
+            returns: 0,
+            last_key: 0,
+            waiters: BTreeMap::new(),
+        };
         Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// How many places callers may hold together who are not authenticated.
+    pub fn limit_unauthenticated(&self, places: usize) {
+        let mut state = lock(&self.state);
+        state.most_unauthenticated = places;
+        state.returns = state.returns.wrapping_add(1);
+        wake(state);
     }
 
     /// Takes `places`, all or none, without waiting.
@@ -44,13 +67,46 @@ impl Room {
             return Err(reason);
         }
         state.free = state.free.checked_sub(wanted).ok_or(AppendError::Full)?;
-        Ok(Reservation { room: Some(Arc::clone(self)), places })
+        Ok(Reservation { room: Some(Arc::clone(self)), places, unauthenticated: false })
+    }
+
+    /// [`reserve`](Self::reserve) for a caller who is not authenticated, or not yet: within the share of all of these.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`], also when only the share is used up, or the reason given to [`end`](Self::end).
+    pub fn reserve_unauthenticated(self: &Arc<Self>, places: u32) -> Result<Reservation, AppendError> {
+        let wanted = usize::try_from(places).map_err(|_| AppendError::Full)?;
+        let mut state = lock(&self.state);
+        if let Some(reason) = state.ended {
+            return Err(reason);
+        }
+        let unauthenticated = state.unauthenticated.saturating_add(wanted);
+        if unauthenticated > state.most_unauthenticated {
+            return Err(AppendError::Full);
+        }
+        state.free = state.free.checked_sub(wanted).ok_or(AppendError::Full)?;
+        state.unauthenticated = unauthenticated;
+        Ok(Reservation { room: Some(Arc::clone(self)), places, unauthenticated: true })
     }
 
     /// Gives `places` back and wakes everybody who waits for room.
     pub fn give_back(&self, places: usize) {
+        self.give_back_all(places, 0);
+    }
+
+    /// Gives `places` back, `unauthenticated` of which were held by callers who were not authenticated.
+    pub(in crate::evidence) fn give_back_all(&self, places: usize, unauthenticated: usize) {
         let mut state = lock(&self.state);
         state.free = state.free.saturating_add(places);
+        state.unauthenticated = state.unauthenticated.saturating_sub(unauthenticated);
+        state.returns = state.returns.wrapping_add(1);
+        wake(state);
+    }
+
+    /// These places, still taken, are no longer those of callers who are not authenticated.
+    fn authenticate(&self, places: usize) {
+        let mut state = lock(&self.state);
+        state.unauthenticated = state.unauthenticated.saturating_sub(places);
         state.returns = state.returns.wrapping_add(1);
         wake(state);
     }
@@ -73,6 +129,16 @@ impl Room {
         let seen = lock(&self.state).returns;
         RoomFreed { room: Arc::clone(self), seen, key: None }
     }
+}
+
+/// Per cent of a room's places that callers may hold together who are not authenticated. Half: what they can take from
+/// the others is less than a doubling of the load would.
+pub(in crate::evidence) const DEFAULT_UNAUTHENTICATED_SHARE: u8 = 50;
+
+/// `per_cent` of `places`, and at least the two of one call.
+pub(in crate::evidence) fn share(places: usize, per_cent: u8) -> usize {
+    let share = places.saturating_mul(usize::from(per_cent.min(100))).div_ceil(100);
+    share.max(2).min(places)
 }
 
 fn wake(mut state: MutexGuard<'_, State>) {
@@ -127,11 +193,42 @@ pub struct Reservation {
     /// `None`: places that nothing backs, which best-effort mode hands out when a record will be dropped.
     room: Option<Arc<Room>>,
     places: u32,
+    /// Whether the places count as those of a caller who is not authenticated.
+    unauthenticated: bool,
 }
 
 impl Reservation {
     pub(in crate::evidence) const fn unbacked(places: u32) -> Self {
-        Self { room: None, places }
+        Self { room: None, places, unauthenticated: false }
+    }
+
+    /// The same places, within the share of callers who are not authenticated; given back where that is used up.
+    pub(in crate::evidence) fn unauthenticated(self) -> Result<Self, AppendError> {
+        match &self.room {
+            Some(room) => {
+                let room = Arc::clone(room);
+                let places = self.places;
+                // its places are free for the moment; whoever takes them meanwhile was here first
+                drop(self);
+                room.reserve_unauthenticated(places)
+            }
+            None => Ok(self),
+        }
+    }
+
+    /// The caller has shown who it is: the places count no longer as those of somebody who has not.
+    pub(crate) fn authenticate(&mut self) {
+        if std::mem::take(&mut self.unauthenticated)
+            && let Some(room) = &self.room
+        {
+            room.authenticate(usize::try_from(self.places).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Whether the places are those of a caller who is not authenticated.
+    #[must_use]
+    pub const fn is_unauthenticated(&self) -> bool {
+        self.unauthenticated
     }
 
     pub(in crate::evidence) const fn is_backed(&self) -> bool {
@@ -154,11 +251,21 @@ impl Reservation {
     /// # Errors
     /// [`AppendError::Full`] when no place is left or the places are another room's.
     pub fn take(&mut self, room: &Arc<Room>) -> Result<(), AppendError> {
+        if self.take_place(room)? {
+            // the store says nothing of whose record it was when it gives the place back
+            room.authenticate(1);
+        }
+        Ok(())
+    }
+
+    /// [`take`](Self::take) for a store that gives the place back by
+    /// [`give_back_all`](Room::give_back_all): whether it is the place of a caller who is not authenticated.
+    pub(in crate::evidence) fn take_place(&mut self, room: &Arc<Room>) -> Result<bool, AppendError> {
         if !self.room.as_ref().is_some_and(|own| Arc::ptr_eq(own, room)) {
             return Err(AppendError::Full);
         }
         self.places = self.places.checked_sub(1).ok_or(AppendError::Full)?;
-        Ok(())
+        Ok(self.unauthenticated)
     }
 }
 
@@ -167,7 +274,8 @@ impl Drop for Reservation {
         if let Some(room) = self.room.take()
             && self.places > 0
         {
-            room.give_back(usize::try_from(self.places).unwrap_or(usize::MAX));
+            let places = usize::try_from(self.places).unwrap_or(usize::MAX);
+            room.give_back_all(places, if self.unauthenticated { places } else { 0 });
         }
     }
 }

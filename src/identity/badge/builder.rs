@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::identity::badge::signature_budget::{CheckBudgets, DEFAULT_SIGNATURE_CHECKS_PER_SECOND};
 use crate::identity::badge::signature_cache::SignatureCache;
 use crate::identity::badge::verify::{Inner, Revocation, TrustedIssuer};
 use crate::identity::badge::{BadgeVerifier, Profile, Revocations};
@@ -29,6 +30,7 @@ pub struct BadgeVerifierBuilder {
     documents: Option<Arc<dyn DidDocumentSource>>,
     max_lifetime: Option<Duration>,
     signature_cache: usize,
+    signature_checks: u32,
 }
 
 impl Default for BadgeVerifierBuilder {
@@ -43,6 +45,7 @@ impl Default for BadgeVerifierBuilder {
             documents: None,
             max_lifetime: Some(DEFAULT_MAX_LIFETIME),
             signature_cache: DEFAULT_SIGNATURE_CACHE,
+            signature_checks: DEFAULT_SIGNATURE_CHECKS_PER_SECOND,
         }
     }
 }
@@ -121,6 +124,14 @@ impl BadgeVerifierBuilder {
         self
     }
 
+    /// Signature checks each second on badges that turn out not to count, ten times as many at once;
+    /// [`DEFAULT_SIGNATURE_CHECKS_PER_SECOND`](super::DEFAULT_SIGNATURE_CHECKS_PER_SECOND) by default. Beyond it badges whose
+    /// signature is not remembered are refused as [`RateLimited`](super::BadgeErrorKind::RateLimited).
+    pub const fn signature_checks_per_second(mut self, checks: u32) -> Self {
+        self.signature_checks = checks;
+        self
+    }
+
     /// The verifier.
     #[must_use]
     pub fn build(self) -> BadgeVerifier {
@@ -134,6 +145,7 @@ impl BadgeVerifierBuilder {
             documents: self.documents,
             max_lifetime: self.max_lifetime,
             signatures: SignatureCache::new(self.signature_cache),
+            checks: CheckBudgets::new(self.signature_checks),
         }))
     }
 }

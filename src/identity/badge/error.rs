@@ -1,6 +1,7 @@
 //! Why a badge was refused.
 
-/// The class of a badge failure. Each has a code of RFC-002; two kinds may share one.
+/// The class of a badge failure. Each has a code of RFC-002, of which two kinds may share one; only
+/// [`RateLimited`](Self::RateLimited) is nothing that the RFC knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BadgeErrorKind {
@@ -12,6 +13,8 @@ pub enum BadgeErrorKind {
     IssuerUntrusted,
     /// The issuer is trusted, but its keys could not be obtained. Another attempt may succeed.
     KeysUnavailable,
+    /// The signature was not checked, since too many others had failed just before. Another attempt may succeed.
+    RateLimited,
     /// The signature does not verify under the issuer's key.
     SignatureInvalid,
     /// The badge has expired.
@@ -36,6 +39,7 @@ impl BadgeErrorKind {
             Self::Malformed => "BADGE_MALFORMED",
             Self::ClaimsInvalid => "BADGE_CLAIMS_INVALID",
             Self::IssuerUntrusted | Self::KeysUnavailable => "BADGE_ISSUER_UNTRUSTED",
+            Self::RateLimited => "RATE_LIMITED",
             Self::SignatureInvalid => "BADGE_SIGNATURE_INVALID",
             Self::Expired => "BADGE_EXPIRED",
             Self::NotYetValid => "BADGE_NOT_YET_VALID",

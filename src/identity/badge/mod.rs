@@ -42,6 +42,7 @@ mod claims;
 mod error;
 mod issue;
 mod revocation;
+mod signature_budget;
 mod signature_cache;
 mod unverified;
 mod verified;
@@ -54,6 +55,7 @@ pub use issue::{
     self_sign,
 };
 pub use revocation::{RevocationMode, Revocations};
+pub use signature_budget::DEFAULT_SIGNATURE_CHECKS_PER_SECOND;
 pub use unverified::{ClaimedIdentity, MAX_BADGE_BYTES, UnverifiedBadge};
 pub use verified::VerifiedBadge;
 pub use verify::{BadgeContext, BadgeVerifier, CLOCK_SKEW, MAX_KEYS_TRIED, Profile};

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::UnixSeconds;
 use crate::identity::badge::claims::{Claims, Issuing};
 use crate::identity::badge::revocation::pass_below_fail_closed;
+use crate::identity::badge::signature_budget::{CheckBudgets, Spent};
 use crate::identity::badge::signature_cache::{Partition, SignatureCache};
 use crate::identity::badge::{
     BadgeErrorKind, BadgeVerifierBuilder, BadgeVerifyError, Revocations, UnverifiedBadge, VerifiedBadge,
@@ -84,6 +85,7 @@ pub(super) struct Inner {
     pub(super) documents: Option<Arc<dyn DidDocumentSource>>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) signatures: SignatureCache,
+    pub(super) checks: CheckBudgets,
 }
 
 #[derive(Debug)]
@@ -127,7 +129,8 @@ impl BadgeVerifier {
         match &claims.issuer {
             Issuing::Holder(key) => {
                 inner.check_self_signed(&claims.subject)?;
-                let key = inner.check_signature(&badge.jws, &token_sha256, Partition::SelfSigned, [key])?;
+                let mut spent = inner.checks.spend_on(Partition::SelfSigned, context.now);
+                let key = inner.check_signature(&badge.jws, &token_sha256, &mut spent, [key])?;
                 check_times(&claims, context.now)?;
                 inner.signatures.insert(Partition::SelfSigned, &token_sha256, key);
             }
@@ -137,19 +140,21 @@ impl BadgeVerifier {
                 let mut keys = issuer.keys(kid).await.map_err(|_| {
                     BadgeVerifyError::new(BadgeErrorKind::KeysUnavailable, "the issuer's keys could not be obtained")
                 })?;
-                let mut signer = inner.issued_by(&badge.jws, &token_sha256, &keys);
+                let mut spent = inner.checks.spend_on(Partition::Issued, context.now);
+                let mut signer = inner.issued_by(&badge.jws, &token_sha256, &mut spent, &keys);
                 // Only a `kid` makes `keys` look for a key that is new; the reference issuer writes none.
-                if signer.is_err()
+                if signer.as_ref().is_err_and(|error| error.kind() == BadgeErrorKind::SignatureInvalid)
                     && kid.is_none()
                     && let Ok(newer) = issuer.newer_keys(&keys).await
                 {
                     keys = newer;
-                    signer = inner.issued_by(&badge.jws, &token_sha256, &keys);
+                    signer = inner.issued_by(&badge.jws, &token_sha256, &mut spent, &keys);
                 }
                 let key = signer?;
                 check_times(&claims, context.now)?;
                 // Only now, so that the cache holds no badge that has expired when it enters.
                 inner.signatures.insert(Partition::Issued, &token_sha256, key);
+                spent.refund();
             }
         }
         let bound_audience = inner.check_audience(&claims)?;
@@ -182,6 +187,11 @@ impl BadgeVerifier {
     #[must_use]
     pub fn has_issuers(&self) -> bool {
         !self.0.issuers.is_empty() || !self.0.self_signed.is_empty() || self.0.accept_level_zero
+    }
+
+    /// Whether self-signed badges of this very subject are trusted, and not only those of everybody.
+    pub(crate) fn names_self_signed(&self, subject: &Did) -> bool {
+        self.0.self_signed.contains(subject)
     }
 
     /// Whether revocation is checked, or its check was waived by name.
@@ -242,9 +252,10 @@ impl Inner {
         &self,
         jws: &CompactJws<'_>,
         token: &[u8; 32],
+        spent: &mut Spent<'_>,
         keys: &'k JwkSet,
     ) -> Result<&'k PublicKey, BadgeVerifyError> {
-        self.check_signature(jws, token, Partition::Issued, keys.candidates(jws.kid()).take(MAX_KEYS_TRIED))
+        self.check_signature(jws, token, spent, keys.candidates(jws.kid()).take(MAX_KEYS_TRIED))
     }
 
     /// The candidate under which the signature verifies, by memory or by work.
@@ -252,16 +263,24 @@ impl Inner {
         &self,
         jws: &CompactJws<'_>,
         token: &[u8; 32],
-        partition: Partition,
+        spent: &mut Spent<'_>,
         candidates: impl IntoIterator<Item = &'k PublicKey>,
     ) -> Result<&'k PublicKey, BadgeVerifyError> {
-        candidates
-            .into_iter()
-            .find(|key| self.signatures.contains(partition, token, key) || jws.verify(key).is_ok())
-            .ok_or(BadgeVerifyError::new(
-                BadgeErrorKind::SignatureInvalid,
-                "no key of the issuer verifies the signature",
-            ))
+        for key in candidates {
+            if self.signatures.contains(spent.partition(), token, key) {
+                return Ok(key);
+            }
+            if !spent.one_more() {
+                return Err(BadgeVerifyError::new(
+                    BadgeErrorKind::RateLimited,
+                    "too many signatures had to be checked just before",
+                ));
+            }
+            if jws.verify(key).is_ok() {
+                return Ok(key);
+            }
+        }
+        Err(BadgeVerifyError::new(BadgeErrorKind::SignatureInvalid, "no key of the issuer verifies the signature"))
     }
 
     /// The one of our audiences that the badge names; `None` when it has no `aud`.

@@ -405,7 +405,7 @@ impl<'a> Verification<'a> {
                 | BadgeErrorKind::NotYetValid
                 | BadgeErrorKind::AudienceMismatch => ServerErrorCode::BadgeInvalid,
                 BadgeErrorKind::IssuerUntrusted => ServerErrorCode::IssuerUntrusted,
-                BadgeErrorKind::KeysUnavailable => ServerErrorCode::KeyFetchFailed,
+                BadgeErrorKind::KeysUnavailable | BadgeErrorKind::RateLimited => ServerErrorCode::KeyFetchFailed,
                 BadgeErrorKind::Expired => ServerErrorCode::BadgeExpired,
                 BadgeErrorKind::Revoked | BadgeErrorKind::AgentDisabled => ServerErrorCode::BadgeRevoked,
                 BadgeErrorKind::RevocationCheckFailed => ServerErrorCode::RevocationCheckFailed,

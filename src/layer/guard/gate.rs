@@ -155,7 +155,7 @@ impl Gate {
         refused: Option<(DenyReason, &'static str)>,
     ) -> Result<Permit, Denial> {
         let call = Call { beside, refused, ..facts.call(action) };
-        let undecided = self.enforcer.begin(call, &facts.credential, Recording::Call).await;
+        let undecided = self.enforcer.begin(call, &facts.credential, Recording::Call);
         let caller = self.identify(facts).await;
         self.settle(facts, undecided, call, &caller).await
     }
@@ -342,7 +342,7 @@ impl Gate {
     ) -> Result<Permit, ErrorData> {
         let facts = self.take_facts(context);
         let call = facts.call(Action::Task { method, tool: "" });
-        let undecided = self.enforcer.begin(call, &facts.credential, Recording::Call).await;
+        let undecided = self.enforcer.begin(call, &facts.credential, Recording::Call);
         let caller = self.identify(&facts).await;
         let owner = caller.principal().ok().and_then(|principal| Self::task_owner(&principal, facts.session_key()));
         let tool = self.tasks.tool_of(id, owner.as_ref());

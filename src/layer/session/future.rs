@@ -216,7 +216,7 @@ impl Shared {
         if let Some(key) = key {
             members.push(("session", key.to_string()));
         }
-        self.enforcer.notice("session_refused", members);
+        self.enforcer.session_refused(refusal.code(), refusal.credential(), members);
         refusal.response(&self.challenge)
     }
 }

@@ -33,6 +33,14 @@ impl Refusal {
         }
     }
 
+    /// The kind of credential that was presented, where one was looked at.
+    pub(super) const fn credential(self) -> Option<AuthLevel> {
+        match self {
+            Self::Credential(_, kind) => Some(kind),
+            Self::Malformed | Self::NotFound | Self::Full | Self::Unbindable => None,
+        }
+    }
+
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Malformed => StatusCode::BAD_REQUEST,
@@ -40,6 +48,7 @@ impl Refusal {
             Self::Credential(
                 DenyReason::KeysUnavailable
                 | DenyReason::RevocationCheckFailed
+                | DenyReason::RateLimited
                 | DenyReason::EvidenceUnavailable
                 | DenyReason::InternalError,
                 _,

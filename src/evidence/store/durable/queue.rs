@@ -12,6 +12,8 @@ use super::super::{AppendError, Progress, Reservation, Room, Ticket};
 pub(super) struct Item {
     pub(super) event: Vec<u8>,
     pub(super) place: Arc<Place>,
+    /// Whether its place in the room is that of a caller who is not authenticated.
+    pub(super) unauthenticated: bool,
 }
 
 /// The queue of one store; `C` is what the writing thread can be told to do.
@@ -60,8 +62,8 @@ impl<C> Queue<C> {
         if let Some(reason) = state.ended {
             return Err(reason);
         }
-        reservation.take(&self.room)?;
-        state.items.push(Item { event, place: Arc::clone(&place) });
+        let unauthenticated = reservation.take_place(&self.room)?;
+        state.items.push(Item { event, place: Arc::clone(&place), unauthenticated });
         state.appended = state.appended.saturating_add(1);
         let sequence = state.appended;
         let idle = std::mem::take(&mut state.idle);

@@ -129,6 +129,11 @@ impl DurableStore {
         self.answer(&committed, until)
     }
 
+    /// How many places callers may hold together who are not authenticated.
+    pub(crate) fn limit_unauthenticated(&self, places: usize) {
+        self.queue.room.limit_unauthenticated(places);
+    }
+
     /// Where the log's keys are.
     pub(crate) const fn private(&self) -> &PrivateDir {
         &self.private
@@ -164,6 +169,10 @@ impl DurableStore {
 impl EvidenceStore for DurableStore {
     fn reserve(&self, records: u32) -> Result<Reservation, AppendError> {
         self.queue.room.reserve(records)
+    }
+
+    fn reserve_unauthenticated(&self, records: u32) -> Result<Reservation, AppendError> {
+        self.queue.room.reserve_unauthenticated(records)
     }
 
     fn append(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {

@@ -154,7 +154,7 @@ impl Writer {
 
     /// Writes as many of `items` as make one batch.
     fn write_batch(&mut self, items: &mut std::vec::IntoIter<Item>) -> io::Result<()> {
-        let (mut count, mut bytes) = (0_usize, 0_usize);
+        let (mut count, mut bytes, mut unauthenticated) = (0_usize, 0_usize, 0_usize);
         while count < BATCH_RECORDS
             && bytes < BATCH_BYTES
             && let Some(next) = items.as_slice().first()
@@ -162,11 +162,12 @@ impl Writer {
             if !self.fits(next.event.len())? && count > 0 {
                 break;
             }
-            let Some(Item { event, place }) = items.next() else { break };
+            let Some(Item { event, place, unauthenticated: is_unauthenticated }) = items.next() else { break };
             let index = self.log.frontier.size();
             self.push(&event);
             place.set(Arc::clone(&self.log.origin), index, self.log.last_leaf);
             count = count.saturating_add(1);
+            unauthenticated = unauthenticated.saturating_add(usize::from(is_unauthenticated));
             bytes = bytes.saturating_add(event.len());
         }
         self.done = self.done.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
@@ -175,7 +176,7 @@ impl Writer {
         } else {
             self.write()?;
         }
-        self.queue.room.give_back(count);
+        self.queue.room.give_back_all(count, unauthenticated);
         Ok(())
     }
 

@@ -171,3 +171,6 @@ impl Enforcer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,8 @@ pub use params_hash::{MAX_PARAMS_JSON_BYTES, ParamsJsonError, compute_params_has
 pub use reader::{LogEntry, LogReader, read_records};
 pub use receipt::{MAX_RECEIPT_ORIGIN_BYTES, Receipt, ReceiptError};
 pub use record::{
-    CoalescedRecord, DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord, Record,
+    CoalescedRecord, DecisionRecord, GapRecord, MAX_RECORD_BYTES, NoticeRecord, OutcomeRecord, PolicyLoadedRecord,
+    Record,
 };
 pub use sink::RECORD_TARGET;
 pub use store::{

@@ -579,6 +579,24 @@ mod tests {
             let id = EvidenceId::generate(UNIX_EPOCH);
             let [a, b, c, d, e] = <[String; 5]>::try_from(texts).unwrap();
             let hash = hashed.then_some(b.clone());
+            let word = |word| hashed.then_some(word);
+            assert_canonical(&Record::Coalesced(CoalescedRecord {
+                id,
+                of: "decisions",
+                count,
+                first: UNIX_EPOCH,
+                last: UNIX_EPOCH,
+                deny_reason: word("badge_missing"),
+                deny_reason_rfc: word("TOOL_AUTH_MISSING"),
+                method: word("tools/call"),
+                target: hashed.then(|| a.clone()),
+                auth_level: word("ANONYMOUS"),
+                transport: word("http"),
+                policy_version: hashed.then(|| c.clone()),
+                policy_digest: hashed.then(|| d.clone()),
+                profile: word("interop"),
+                many: if hashed { &[] } else { &["reasons", "targets"] },
+            }));
             let mut outcome = OutcomeRecord::new(id, id, UNIX_EPOCH, a.clone(), "ok", Duration::from_micros(count), hash);
             outcome.notes = if hashed { Vec::new() } else { vec!["result_too_large"] };
             assert_canonical(&Record::Outcome(outcome));

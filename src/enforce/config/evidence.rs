@@ -8,7 +8,10 @@ use toml::Value;
 
 use crate::enforce::config::builder::EvidenceChoice;
 use crate::enforce::config::file::{Reader, Section};
-use crate::evidence::{EvidenceLog, EvidenceMode, OpenError};
+use crate::evidence::{
+    DEFAULT_ANONYMOUS_BURST_BYTES, DEFAULT_ANONYMOUS_BYTES_PER_SECOND, DEFAULT_DENIED_BURST_BYTES,
+    DEFAULT_DENIED_BYTES_PER_SECOND, EvidenceLog, EvidenceMode, OpenError,
+};
 
 /// How long a file can let a call wait for its evidence: above a minute its caller has gone.
 const WAIT_LIMIT_MS: RangeInclusive<u64> = 1..=60_000;
@@ -23,6 +26,12 @@ const ROLL_AFTER_BYTES: RangeInclusive<u64> = 1024 * 1024..=1024 * 1024 * 1024 *
 
 /// Ages at which a file can have a new log begun, up to ten years.
 const ROLL_AFTER_DAYS: RangeInclusive<u64> = 1..=3_660;
+
+/// Shares of the queue that a file can leave to callers who are not authenticated, in per cent.
+const UNAUTHENTICATED_SHARE: RangeInclusive<u64> = 1..=100;
+
+/// Bytes each second, and at once, that a file can leave to records of such callers: up to more than a disk takes.
+const SHARE_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024 * 1024;
 
 /// Longest name of an instance.
 const MAX_INSTANCE_BYTES: usize = 64;
@@ -49,11 +58,22 @@ pub(super) struct EvidencePlan {
     checkpoint_interval: Option<Duration>,
     roll_after_bytes: Option<u64>,
     roll_after_age: Option<Duration>,
+    unauthenticated_share: Option<u8>,
+    /// Each second, and at once.
+    denied_bytes: (u64, u64),
+    anonymous_bytes: (u64, u64),
 }
 
 impl EvidencePlan {
     pub(super) fn open(self) -> Result<EvidenceLog, OpenError> {
-        let mut options = EvidenceLog::options().mode(self.mode);
+        let (denied, anonymous) = (self.denied_bytes, self.anonymous_bytes);
+        let mut options = EvidenceLog::options()
+            .mode(self.mode)
+            .denied_bytes(denied.0, denied.1)
+            .anonymous_bytes(anonymous.0, anonymous.1);
+        if let Some(per_cent) = self.unauthenticated_share {
+            options = options.unauthenticated_share(per_cent);
+        }
         if let Some(limit) = self.wait_limit {
             options = options.wait_limit(limit);
         }
@@ -112,6 +132,16 @@ impl Reader<'_> {
         let interval = self.number(&mut section, "checkpoint_interval_ms", CHECKPOINT_INTERVAL_MS, "milliseconds");
         let roll_after_bytes = self.number(&mut section, "roll_after_bytes", ROLL_AFTER_BYTES, "bytes");
         let days = self.number(&mut section, "roll_after_days", ROLL_AFTER_DAYS, "days");
+        let share = self.number(&mut section, "unauthenticated_share", UNAUTHENTICATED_SHARE, "per cent");
+        let mut bytes = |name: &str, default| self.number(&mut section, name, SHARE_BYTES, "bytes").unwrap_or(default);
+        let denied_bytes = (
+            bytes("denied_bytes_per_second", DEFAULT_DENIED_BYTES_PER_SECOND),
+            bytes("denied_burst_bytes", DEFAULT_DENIED_BURST_BYTES),
+        );
+        let anonymous_bytes = (
+            bytes("anonymous_bytes_per_second", DEFAULT_ANONYMOUS_BYTES_PER_SECOND),
+            bytes("anonymous_burst_bytes", DEFAULT_ANONYMOUS_BURST_BYTES),
+        );
         self.unknown(&section);
         if let Some(directory) = directory {
             self.builder.evidence = Some(EvidenceChoice::Directory(EvidencePlan {
@@ -124,6 +154,9 @@ impl Reader<'_> {
                 checkpoint_interval: millis(interval),
                 roll_after_bytes,
                 roll_after_age: days.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60))),
+                unauthenticated_share: share.and_then(|per_cent| u8::try_from(per_cent).ok()),
+                denied_bytes,
+                anonymous_bytes,
             }));
         }
     }

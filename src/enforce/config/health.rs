@@ -115,6 +115,7 @@ fn evidence_json(health: &EvidenceHealth) -> Value {
         "records": health.records,
         "queued": health.queued,
         "dropped": health.dropped,
+        "coalesced": health.coalesced,
         "log": log,
     })
 }

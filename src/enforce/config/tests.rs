@@ -543,6 +543,12 @@ fn every_mistake_in_the_file_form_is_named_by_its_key() {
         ("[evidence]\ndir = \"a\"\nroll_after_days = 1.5", vec!["evidence.roll_after_days"]),
         ("[evidence]\ndir = \"a\"\ncheckpoint_interval_ms = 99", vec!["evidence.checkpoint_interval_ms"]),
         ("[evidence]\ndir = \"a\"\ncheckpoint_interval_ms = 3600001", vec!["evidence.checkpoint_interval_ms"]),
+        ("[evidence]\ndir = \"a\"\nunauthenticated_share = 0", vec!["evidence.unauthenticated_share"]),
+        ("[evidence]\ndir = \"a\"\nunauthenticated_share = 101", vec!["evidence.unauthenticated_share"]),
+        ("[evidence]\ndir = \"a\"\ndenied_bytes_per_second = -1", vec!["evidence.denied_bytes_per_second"]),
+        ("[evidence]\ndir = \"a\"\ndenied_burst_bytes = \"16 MiB\"", vec!["evidence.denied_burst_bytes"]),
+        ("[evidence]\ndir = \"a\"\nanonymous_bytes_per_second = 1.5", vec!["evidence.anonymous_bytes_per_second"]),
+        ("[evidence]\ndir = \"a\"\nanonymous_burst_bytes = 1099511627777", vec!["evidence.anonymous_burst_bytes"]),
         ("[evidence]\ndir = \"a\"\nretention_days = 30", vec!["evidence.retention_days"]),
         ("a = 1\n[b]\nc = 2", vec!["a", "b"]),
         ("a = ", vec!["line 1"]),
@@ -715,6 +721,11 @@ fn s34_the_environment_does_not_change_how_evidence_is_kept() {
         checkpoint_interval_ms = 500
         roll_after_bytes = 1048576
         roll_after_days = 2
+        unauthenticated_share = 40
+        denied_bytes_per_second = 1001
+        denied_burst_bytes = 1002
+        anonymous_bytes_per_second = 1003
+        anonymous_burst_bytes = 1004
     "#;
     let asked = std::cell::RefCell::new(Vec::new());
     let hostile = |name: &str| {
@@ -726,7 +737,20 @@ fn s34_the_environment_does_not_change_how_evidence_is_kept() {
     assert_eq!(format!("{:?}", after.evidence), format!("{:?}", before.evidence));
     assert_eq!((after.receipts, after.outcomes, after.result_hashes), (false, before.outcomes, before.result_hashes));
     let plan = format!("{:?}", before.evidence);
-    for said in ["/base/log", "Strict", "20ms", "log.example", "one", "/base/keys", "500ms", "1048576", "172800s"] {
+    for said in [
+        "/base/log",
+        "Strict",
+        "20ms",
+        "log.example",
+        "one",
+        "/base/keys",
+        "500ms",
+        "1048576",
+        "172800s",
+        "40",
+        "(1001, 1002)",
+        "(1003, 1004)",
+    ] {
         assert!(plan.contains(said), "{said}: {plan}");
     }
     let asked = asked.into_inner();

@@ -14,8 +14,8 @@ mod windows;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use windows::{Window, Windows, merged};
 pub(crate) use windows::{Counted, Denied};
+use windows::{Window, Windows, merged};
 
 use super::keyed::KeyCell;
 use super::store::lock;
@@ -78,12 +78,7 @@ impl State {
 }
 
 impl Flood {
-    pub(super) fn new(
-        store: Arc<dyn EvidenceStore>,
-        keys: KeyCell,
-        denied: ByteLimit,
-        anonymous: ByteLimit,
-    ) -> Self {
+    pub(super) fn new(store: Arc<dyn EvidenceStore>, keys: KeyCell, denied: ByteLimit, anonymous: ByteLimit) -> Self {
         let budget = |limit: ByteLimit| Budget::new(limit.per_second, limit.burst);
         let last_places = store.reserve(u32::try_from(LAST_PLACES).unwrap_or(u32::MAX)).ok();
         let state = State {
@@ -113,7 +108,8 @@ impl Flood {
         if state.closed {
             return;
         }
-        let due = state.windows.since().and_then(|since| now.duration_since(since).ok()).is_some_and(|age| age >= WINDOW);
+        let due =
+            state.windows.since().and_then(|since| now.duration_since(since).ok()).is_some_and(|age| age >= WINDOW);
         if due {
             drop(state);
             self.flush();
@@ -165,7 +161,9 @@ impl Flood {
 
     /// Starts the thread that writes counts while there are any. Without one they are written by the next call.
     fn start(&self) {
-        tracing::warn!("callers who are not authenticated have used up their share of the evidence; denials are counted");
+        tracing::warn!(
+            "callers who are not authenticated have used up their share of the evidence; denials are counted"
+        );
         let shared = Arc::downgrade(&self.0);
         let thread = std::thread::Builder::new().name("rmcp-guard-counts".to_owned()).spawn(move || tick(&shared));
         if let Err(error) = thread {

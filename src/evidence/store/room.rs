@@ -279,3 +279,80 @@ impl Drop for Reservation {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    fn is_woken(freed: RoomFreed) -> bool {
+        pin!(freed).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn a_share_is_rounded_up_and_has_room_for_one_call() {
+        assert_eq!(
+            [(16_384, 50), (8, 50), (5, 50), (100, 1), (1, 50), (0, 50), (10, 255)].map(|(a, b)| share(a, b)),
+            [8_192, 4, 3, 2, 1, 0, 10]
+        );
+    }
+
+    #[test]
+    fn strangers_fill_their_share_and_no_more() {
+        let room = Room::new(8);
+        let one = room.reserve_unauthenticated(3).unwrap();
+        assert_eq!(room.reserve_unauthenticated(2).unwrap_err(), AppendError::Full);
+        let other = room.reserve(5).unwrap();
+        assert_eq!(room.reserve_unauthenticated(1).unwrap_err(), AppendError::Full, "no place is left at all");
+        drop(other);
+        drop(one);
+        drop(room.reserve_unauthenticated(4).unwrap());
+        assert_eq!(room.reserve(8).unwrap().places(), 8);
+        room.end(AppendError::Failed);
+        assert_eq!(room.reserve_unauthenticated(1).unwrap_err(), AppendError::Failed);
+    }
+
+    #[test]
+    fn who_is_authenticated_leaves_the_share_and_wakes_who_waits_for_it() {
+        let room = Room::new(4);
+        let mut held = room.reserve_unauthenticated(2).unwrap();
+        let freed = room.freed();
+        held.authenticate();
+        held.authenticate();
+        assert!(is_woken(freed));
+        let next = room.reserve_unauthenticated(2).unwrap();
+        assert_eq!(room.reserve(1).unwrap_err(), AppendError::Full, "the places are still taken");
+        drop(held);
+        assert_eq!(room.reserve_unauthenticated(1).unwrap_err(), AppendError::Full);
+        drop(next);
+        assert_eq!(room.reserve_unauthenticated(2).unwrap().places(), 2);
+    }
+
+    /// A place counts until the store gives it back, where the store says whose it was, and until then otherwise.
+    #[test]
+    fn a_queued_record_keeps_its_place_in_the_share() {
+        let room = Room::new(4);
+        let mut held = room.reserve_unauthenticated(2).unwrap();
+        assert_eq!(held.take_place(&room), Ok(true));
+        drop(held);
+        assert!(room.reserve_unauthenticated(2).is_err(), "one is queued");
+        room.give_back_all(1, 1);
+        let mut held = room.reserve_unauthenticated(2).unwrap();
+        held.take(&room).unwrap();
+        drop(held);
+        assert!(room.reserve_unauthenticated(2).is_ok(), "the store says nothing of it later");
+    }
+
+    #[test]
+    fn a_store_that_knows_no_shares_has_them() {
+        let room = Room::new(4);
+        let first = room.reserve(2).unwrap().unauthenticated().unwrap();
+        assert_eq!(room.reserve(1).unwrap().unauthenticated().unwrap_err(), AppendError::Full);
+        assert!(room.reserve(2).is_ok(), "what was refused was given back");
+        drop(first);
+        room.limit_unauthenticated(4);
+        assert_eq!(room.reserve(4).unwrap().unauthenticated().unwrap().places(), 4);
+        assert!(Reservation::unbacked(2).unauthenticated().is_ok());
+    }
+}

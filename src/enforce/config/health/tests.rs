@@ -42,7 +42,7 @@ fn health_as_json_has_a_fixed_shape() {
         json!({
             "good": true,
             "at": 1_800_000_000,
-            "evidence": { "failed": false, "records": 7, "queued": 1, "dropped": 2, "log": null },
+            "evidence": { "failed": false, "records": 7, "queued": 1, "dropped": 2, "coalesced": 0, "log": null },
             "sources": [{
                 "source": "keys",
                 "issuer": "https://registry.example.com",

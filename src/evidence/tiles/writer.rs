@@ -124,8 +124,13 @@ impl TileWriter {
             writer.try_write_partials()?;
             writer.sync_files()?;
             while let Some(directory) = writer.unsynced_dirs.pop_first() {
-                writer.storage.sync_dir(&directory).map_err(|error| TileError::io(&directory, error))?;
-                writer.durable_dirs.insert(directory);
+                match writer.storage.sync_dir(&directory) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && writer.was_redacted(&directory)? => {}
+                    other => {
+                        other.map_err(|error| TileError::io(&directory, error))?;
+                        writer.durable_dirs.insert(directory);
+                    }
+                }
             }
             writer.synced_size = writer.frontier.size();
             Ok(())
@@ -262,6 +267,20 @@ impl TileWriter {
             break;
         }
         Ok(())
+    }
+
+    /// Whether `directory` had the partial files of a bundle that a redaction has replaced.
+    fn was_redacted(&self, directory: &Path) -> Result<bool, TileError> {
+        for (kind, index) in &self.with_partials {
+            let bundle = TilePath::full(TileKind::Redacted, *index);
+            let entries = TilePath { kind: TileKind::Entries, ..bundle };
+            if *kind == TileKind::Entries && entries.partial_dir(&self.directory) == directory {
+                let path = bundle.to_path(&self.directory);
+                let full = self.storage.inspect(&path).map_err(|error| TileError::io(&path, error))?;
+                return Ok(full.is_some() || !partials(&*self.storage, &self.directory, bundle)?.is_empty());
+            }
+        }
+        Ok(false)
     }
 
     /// Writes the file of a tile, so that whoever reads it sees nothing or all of it.

@@ -106,3 +106,29 @@ fn refuses_what_is_not_there_or_was_altered() {
     prune(&storage(), path, 256).unwrap();
     assert_eq!(kind_of(&redact(&storage(), path, &[3], 600).unwrap_err()), "pruned");
 }
+
+#[test]
+fn takes_partial_files_from_under_a_writer_that_has_not_synced_them() {
+    let disk = SimDisk::new(0);
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let log = Path::new("/");
+    let mut writer = TileWriter::open(Arc::clone(&storage), log, 0).unwrap();
+    for size in [10, 20] {
+        push(&mut writer, size);
+        writer.write_partials().unwrap();
+    }
+    assert_eq!(redact(&storage, log, &[3], 20).unwrap(), 1);
+    writer.sync().unwrap();
+    push(&mut writer, 30);
+    writer.sync().unwrap();
+    let mut reader = TileReader::new(Arc::clone(&storage), log, 30);
+    assert_eq!((reader.entry(3).unwrap(), reader.entry(29).unwrap()), (None, Some(entry(29))));
+    // but a directory that just went away is an error
+    push(&mut writer, 300);
+    writer.write_partials().unwrap();
+    for path in disk.files().iter().filter(|path| path.starts_with("/tile/entries/001.p")) {
+        disk.remove_file(path).unwrap();
+    }
+    disk.remove_dir(Path::new("/tile/entries/001.p")).unwrap();
+    assert_eq!(kind_of(&writer.sync().unwrap_err()), "missing");
+}

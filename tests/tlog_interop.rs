@@ -14,12 +14,13 @@ use rmcp_guard::evidence::note::{Ed25519NoteSigner, NoteSigner as _, VerifierKey
 use rmcp_guard::evidence::verify::{Verdict, Verifier};
 use rmcp_guard::evidence::{EvidenceId, EvidenceLog, EvidenceMode, PolicyLoadedRecord, Record};
 
+/// A variable that `interop/tlog/run.sh` sets.
+fn variable(name: &str) -> PathBuf {
+    std::env::var_os(name).unwrap().into()
+}
+
 /// The number of entries in each log; the first of them is the log's own.
 const SIZES: [u32; 4] = [1, 256, 1_000, 70_000];
-
-fn variable(name: &str) -> PathBuf {
-    std::env::var_os(name).expect("interop/tlog/run.sh sets it").into()
-}
 
 /// Appends `records` records to the log in `directory`, new or not, and closes it.
 fn write(directory: &Path, signer: &Arc<Ed25519NoteSigner>, text: &str, records: u32) {

@@ -4,7 +4,6 @@
 //! write-ahead log, reading hashes and entries back, redaction and pruning. Out of scope: signatures, what entries say.
 
 mod bundle;
-mod copy;
 mod path;
 mod reader;
 mod retain;
@@ -13,7 +12,6 @@ mod tests;
 mod writer;
 
 pub(crate) use bundle::{BundleEntry, parse_bundle};
-pub(crate) use copy::copy_tiles;
 pub(crate) use path::{TileKind, TilePath};
 pub(crate) use reader::{TileError, TileReader};
 pub(crate) use retain::{prune, redact};

@@ -1,5 +1,6 @@
 //! Paths of tiles: `tile/<L>/x001/x234/067.p/8`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{MAX_LEVEL, TILE_WIDTH};
@@ -80,10 +81,11 @@ impl TilePath {
         }
         for (place, group) in groups.iter().enumerate().rev() {
             let (prefix, end) = if place == 0 { ("", "") } else { ("x", "/") };
-            text.push_str(&format!("{prefix}{group:03}{end}"));
+            // writing to a string cannot fail
+            let _ = write!(text, "{prefix}{group:03}{end}");
         }
         if !self.is_full() {
-            text.push_str(&format!(".p/{}", self.width));
+            let _ = write!(text, ".p/{}", self.width);
         }
         text
     }

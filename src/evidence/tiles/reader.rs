@@ -49,10 +49,12 @@ impl TileError {
     /// What [`Storage`] said of `path`.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::NotFound => Self::Missing { path },
-            io::ErrorKind::InvalidData => Self::Malformed { path },
-            _ => Self::Io { path, source },
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::Missing { path }
+        } else if source.kind() == io::ErrorKind::InvalidData {
+            Self::Malformed { path }
+        } else {
+            Self::Io { path, source }
         }
     }
 }
@@ -62,7 +64,7 @@ impl TileError {
 pub(crate) struct TileReader {
     storage: Arc<dyn Storage>,
     directory: PathBuf,
-    size: u64,
+    pub(super) size: u64,
     /// Of each level the tile that was read last: its number and its hashes, as many as the tree has.
     tiles: [Option<(u64, Vec<u8>)>; MAX_LEVEL as usize + 1],
     bundle: Option<CachedBundle>,
@@ -82,11 +84,6 @@ impl TileReader {
     pub(crate) fn new(storage: Arc<dyn Storage>, directory: &Path, size: u64) -> Self {
         let directory = directory.to_owned();
         Self { storage, directory, size, tiles: Default::default(), bundle: None, minimum: None }
-    }
-
-    /// The number of leaves it reads.
-    pub(crate) const fn size(&self) -> u64 {
-        self.size
     }
 
     /// The leaf hash number `index`.

@@ -15,7 +15,7 @@ use crate::evidence::merkle::Hash;
 use crate::evidence::storage::{PathKind, Storage, TEMPORARY_SUFFIX, replace_file};
 
 /// Zeros written at once over what is about to be removed.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Takes the entries `indexes` out of the log in `directory`, of which `size` entries are in tiles; returns how many
 /// were there until now.
@@ -161,7 +161,7 @@ fn prune_below(storage: &dyn Storage, directory: &Path, relative: &str, minimum:
         if tile.end() > minimum {
             continue;
         }
-        if name.ends_with(".p") {
+        if name.strip_suffix(".p").is_some() {
             for width in list(storage, &path)? {
                 let path = path.join(width);
                 storage.remove_file(&path).map_err(|error| TileError::io(&path, error))?;

@@ -182,7 +182,7 @@ impl TileWriter {
         for (level, edge) in (0..).zip(&mut self.edge) {
             edge.extend_from_slice(node.as_bytes());
             let count = TileKind::Hashes(level).count(new_size);
-            if count % TILE_WIDTH != 0 {
+            if !count.is_multiple_of(TILE_WIDTH) {
                 break;
             }
             // the peaks of this tile are the last eight: with the new hash they give the one of the level above
@@ -449,8 +449,9 @@ impl TileWriter {
             index = index.saturating_add(step);
         }
         let full = u128::from(sum).saturating_mul(bundles.into()).checked_div(count.into()).unwrap_or(0);
-        let edge = self.bundle.len().saturating_sub(usize::try_from(2 * (size % TILE_WIDTH)).unwrap_or(0));
-        Ok(u64::try_from(full).unwrap_or(u64::MAX).saturating_add(u64::try_from(edge).unwrap_or(u64::MAX)))
+        let lengths = (size % TILE_WIDTH).saturating_mul(2);
+        let edge = u64::try_from(self.bundle.len()).unwrap_or(u64::MAX).saturating_sub(lengths);
+        Ok(u64::try_from(full).unwrap_or(u64::MAX).saturating_add(edge))
     }
 
     /// Clears up near the right edge what a crash left: temporary files, and partial tiles that were not dropped, which

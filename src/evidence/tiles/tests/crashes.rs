@@ -28,7 +28,7 @@ fn grow(disk: &SimDisk, pace: u64, progress: &mut Progress) -> Result<(), TileEr
         let size = writer.frontier().size();
         writer.write_partials()?;
         progress.published = progress.published.max(size);
-        if (size + pace) % 3 == 0 || size == END {
+        if (size + pace).is_multiple_of(3) || size == END {
             writer.sync()?;
             progress.synced = size;
         }

@@ -1,10 +1,12 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 mod bundles;
-mod copying;
 mod crashes;
 mod paths;
 mod pruning;
 mod reading;
 mod redacting;
+mod speed;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -75,7 +77,7 @@ fn frontier(size: u64) -> Frontier {
 
 /// The root by tiles: the nodes that a frontier of this size has, read one by one.
 fn root(reader: &mut TileReader) -> Result<Hash, TileError> {
-    let size = reader.size();
+    let size = reader.size;
     let (mut peaks, mut start) = (Vec::new(), 0);
     for level in (0..64_u8).rev().filter(|level| size >> level & 1 == 1) {
         peaks.push(reader.node(level, start >> level)?);

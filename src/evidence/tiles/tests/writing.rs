@@ -243,14 +243,13 @@ proptest! {
         writer.sync().unwrap();
         let whole = files(log(size).path());
         for (path, bytes) in tiles_on(&disk) {
-            match whole.get(&path) {
-                Some(want) => prop_assert_eq!(want, &bytes, "{}", path),
+            if let Some(want) = whole.get(&path) {
+                prop_assert_eq!(want, &bytes, "{}", path);
+            } else {
                 // a partial tile of a smaller size: the beginning of what took its place
-                None => {
-                    let tile = TilePath::parse(&path).unwrap();
-                    let now = TilePath::in_tree(tile.kind, tile.index, size).unwrap();
-                    prop_assert!(whole[&now.to_relative()].starts_with(&bytes), "{}", path);
-                }
+                let tile = TilePath::parse(&path).unwrap();
+                let now = TilePath::in_tree(tile.kind, tile.index, size).unwrap();
+                prop_assert!(whole[&now.to_relative()].starts_with(&bytes), "{}", path);
             }
         }
         writer.drop_partials(size).unwrap();

@@ -211,3 +211,24 @@ fn a_power_cut_while_pruning_is_finished_later() {
         assert_eq!(kind_of(&reader.entry(255).unwrap_err()), "pruned");
     }
 }
+
+#[test]
+fn what_a_failed_sync_left_in_the_page_cache_only_is_written_again() {
+    let path = "/tile/0/000.p/10";
+    let whole = files(log(10).path());
+    let mut readable = 0;
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let mut writer = TileWriter::open(on(&disk), Path::new(LOG), 0).unwrap();
+        push(&mut writer, 10);
+        disk.inject(Fault::nth(Operation::Sync, 1, DiskError::Io).on(path));
+        assert_eq!(kind_of(&writer.sync().unwrap_err()), "io");
+        let disk = disk.restart(seed);
+        readable += usize::from(disk.bytes(path) == whole["tile/0/000.p/10"]);
+        let mut writer = TileWriter::open(on(&disk), Path::new(LOG), 0).unwrap();
+        push(&mut writer, 10);
+        writer.sync().unwrap();
+        assert_eq!(tiles_on(&disk.crash(seed)), whole, "seed {seed}");
+    }
+    assert!((5..40).contains(&readable), "{readable}");
+}

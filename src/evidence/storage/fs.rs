@@ -110,8 +110,8 @@ impl Storage for FsStorage {
         Ok(Box::new(FsLock { _file: file }))
     }
 
-    fn free_bytes(&self, _path: &Path) -> Option<u64> {
-        None
+    fn free_bytes(&self, path: &Path) -> Option<u64> {
+        free_bytes(path)
     }
 }
 
@@ -129,6 +129,18 @@ fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file was replaced while it was opened"));
     }
     Ok(file)
+}
+
+/// What a process without privileges may still use.
+#[cfg(all(unix, feature = "disk-space"))]
+fn free_bytes(path: &Path) -> Option<u64> {
+    let room = rustix::fs::statvfs(path).ok()?;
+    room.f_bavail.checked_mul(room.f_frsize)
+}
+
+#[cfg(not(all(unix, feature = "disk-space")))]
+fn free_bytes(_path: &Path) -> Option<u64> {
+    None
 }
 
 fn private_file() -> OpenOptions {

@@ -41,7 +41,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Locks the file `path` (made where it is missing) for as long as the lock lives; `WouldBlock` while another holder,
     /// here or in another process, has it. A lock that a dead process left is none.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>>;
-    /// Free bytes for us on the file system of `path`, where it can be told.
+    /// Free bytes for us on the file system of `path`, where it can be told (feature `disk-space`, on Unix).
     fn free_bytes(&self, path: &Path) -> Option<u64>;
 }
 

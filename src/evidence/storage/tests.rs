@@ -258,3 +258,12 @@ fn syncs_can_be_held() {
     syncing.join().unwrap().unwrap();
     let _: Arc<dyn Storage> = Arc::new(disk);
 }
+
+#[test]
+fn free_room_is_told_where_it_can_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = FsStorage.free_bytes(directory.path());
+    assert_eq!(free.is_some(), cfg!(all(unix, feature = "disk-space")));
+    assert_ne!(free, Some(0));
+    assert_eq!(FsStorage.free_bytes(&directory.path().join("missing")), None);
+}

@@ -235,10 +235,6 @@ impl StorageFile for FsFile {
         self.file.sync_all()
     }
 
-    fn set_len(&mut self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
     fn is_still_at(&self, path: &Path) -> io::Result<bool> {
         match std::fs::symlink_metadata(path) {
             Ok(named) => Ok(is_same_file(&named, &self.file.metadata()?)),

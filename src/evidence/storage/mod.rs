@@ -69,8 +69,6 @@ pub(crate) trait StorageFile: fmt::Debug + Send + 'static {
     fn sync_data(&mut self) -> io::Result<()>;
     /// fsync(2).
     fn sync_all(&mut self) -> io::Result<()>;
-    /// Cuts or extends (with zeros).
-    fn set_len(&mut self, bytes: u64) -> io::Result<()>;
     /// Whether `path` still names this file: it was not removed, renamed away or replaced.
     fn is_still_at(&self, path: &Path) -> io::Result<bool>;
 }

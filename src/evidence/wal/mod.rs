@@ -14,8 +14,8 @@
 //!
 //! **What is assumed of a disk.** A batch begins where the one before ended, so the two share a sector, and the second
 //! write repeats bytes that a sync has confirmed. A disk that loses power in that write leaves each sector of 512 bytes
-//! (or more) old or new, and the shared bytes are the same in both; SQLite calls this powersafe overwrite and assumes it
-//! too, as do PostgreSQL and RocksDB. To begin each batch on a page of its own would need no such assumption, and make a
+//! (or more) old or new, and the shared bytes are the same in both. That is `SQLite`'s "powersafe overwrite", and every
+//! log that appends relies on it. To begin each batch on a page of its own would need no such assumption, and make a
 //! lone record with its note (950 bytes) 4.3 times as long.
 
 mod frame;
@@ -33,7 +33,7 @@ use super::merkle::Hash;
 
 pub(crate) use pool::WalKeeper;
 pub(crate) use reader::WalReader;
-pub(crate) use writer::{MAX_COMMIT_BYTES, WalWriter};
+pub(crate) use writer::WalWriter;
 
 /// How segments are made. Lengths are at least 128 KiB and at most 1 GiB; others are taken for the nearest of these.
 #[derive(Clone, Copy, Debug)]

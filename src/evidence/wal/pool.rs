@@ -145,6 +145,12 @@ impl Pool {
         Ok(Spare { path, bytes })
     }
 
+    /// As [`retire`](Self::retire), for a segment that an earlier process made.
+    pub(super) fn retire_old(&self, number: u64) -> io::Result<()> {
+        let bytes = self.storage.open_read(&child(&self.directory, &segment_name(number)))?.len()?;
+        self.retire(number, bytes)
+    }
+
     /// Makes a spare segment of the segment `number`, which holds nothing that is needed, or removes it when there are
     /// enough. The names are synced before the next one changes: a crash never leaves a gap between two segments.
     pub(super) fn retire(&self, number: u64, bytes: u64) -> io::Result<()> {
@@ -260,7 +266,7 @@ impl WalKeeper {
     /// Makes the spare segments that are missing, and longer ones in place of those that have become too short.
     ///
     /// An error (such as a full disk) harms nothing: the spare segments that there are stay, and the writer goes on with
-    /// them. [`spares`](Self::spares) tells how many these are.
+    /// them.
     pub(crate) fn prepare_spares(&self) -> io::Result<()> {
         let wanted = self.pool.options.spare_segments;
         loop {
@@ -279,6 +285,7 @@ impl WalKeeper {
     }
 
     /// How many spare segments are ready.
+    #[cfg(test)]
     pub(crate) fn spares(&self) -> usize {
         self.pool.state().spares.len()
     }
@@ -305,13 +312,6 @@ impl WalKeeper {
     /// Bytes of headers and frames in all segments that hold entries not yet released.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.pool.state().live.iter().fold(0, |sum, live| sum.saturating_add(live.used))
-    }
-
-    /// Bytes of all segments on the disk, spare ones included.
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        let state = self.pool.state();
-        let live = state.live.iter().map(|live| live.bytes);
-        live.chain(state.spares.iter().map(|spare| spare.bytes)).fold(0, u64::saturating_add)
     }
 }
 

@@ -64,44 +64,47 @@ impl WalReader {
             let numbers = segment_numbers(&list(&*storage, directory)?);
             let newest = *numbers.last().ok_or_else(not_found)?;
             attempt = attempt.saturating_add(1);
-            match Self::open_first(&storage, directory, origin, &numbers, newest) {
+            let segment = match Self::open_first(&*storage, directory, origin, &numbers, newest) {
                 // a writer releases segments, the oldest first
-                Err(WalError::Io(error)) if error.kind() == io::ErrorKind::NotFound && attempt < OPEN_ATTEMPTS => {}
-                other => return other,
-            }
+                Err(WalError::Io(error)) if error.kind() == io::ErrorKind::NotFound && attempt < OPEN_ATTEMPTS => {
+                    continue;
+                }
+                other => other?,
+            };
+            let start = segment.header.start.clone();
+            return Ok(Self {
+                storage,
+                directory: directory.to_owned(),
+                size: start.size(),
+                start,
+                segment,
+                offset: FIRST_FRAME,
+                check: Check::default(),
+                buffer: Buffer::default(),
+                tail: None,
+            });
         }
     }
 
     fn open_first(
-        storage: &Arc<dyn Storage>,
+        storage: &dyn Storage,
         directory: &Path,
         origin: &str,
         numbers: &[u64],
         newest: u64,
-    ) -> Result<Self, WalError> {
-        let run = Segment::open(&**storage, directory, newest, origin)?.header.run;
+    ) -> Result<Segment, WalError> {
+        let run = Segment::open(storage, directory, newest, origin)?.header.run;
         let of_run: Vec<u64> = numbers.iter().copied().filter(|number| *number >= run).collect();
         let oldest = *of_run.first().ok_or_else(not_found)?;
         if let Some((missing, _)) = (oldest..=newest).zip(&of_run).find(|(expected, found)| expected != *found) {
             let path = child(directory, &segment_name(missing));
             return Err(WalError::Damaged { path, offset: 0, what: "a segment is missing" });
         }
-        let segment = Segment::open(&**storage, directory, oldest, origin)?;
+        let segment = Segment::open(storage, directory, oldest, origin)?;
         if segment.header.run != run {
             return Err(WalError::Damaged { path: segment.path, offset: 0, what: "a segment of another run" });
         }
-        let start = segment.header.start.clone();
-        Ok(Self {
-            storage: Arc::clone(storage),
-            directory: directory.to_owned(),
-            size: start.size(),
-            start,
-            segment,
-            offset: FIRST_FRAME,
-            check: Check::default(),
-            buffer: Buffer::default(),
-            tail: None,
-        })
+        Ok(segment)
     }
 
     /// The tree before the first frame that will be read: what the header of the first segment says.
@@ -175,6 +178,7 @@ impl WalReader {
     }
 
     /// Entries of the log up to [`position`](Self::position).
+    #[cfg(test)]
     pub(crate) fn size(&self) -> u64 {
         self.size
     }

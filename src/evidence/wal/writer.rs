@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use super::frame::{Check, END_MARK, FRAME_HEADER_BYTES, Seed, write_frame};
 use super::pool::{Pool, fill_with_zeros, no_number_left};
-use super::segment::{FIRST_FRAME, Header, MAX_ORIGIN_BYTES, list, segment_name, segment_numbers};
+use super::segment::{FIRST_FRAME, Header, MAX_ORIGIN_BYTES, list, segment_numbers};
 use super::{FrameKind, OwnedFrame, WalError, WalKeeper, WalOptions, WalPosition};
 use crate::evidence::MAX_ENTRY_BYTES;
 use crate::evidence::merkle::{Frontier, Hash};
-use crate::evidence::storage::{Storage, StorageFile, child, parent_of};
+use crate::evidence::storage::{Storage, StorageFile, parent_of};
 
 /// Longest commit in bytes: a checkpoint with the longest origin is 1.2 KB, a signature of it about as much, and one that
 /// resists quantum computers 4.6 KB.
-pub(crate) const MAX_COMMIT_BYTES: usize = 8 * 1024;
+pub(super) const MAX_COMMIT_BYTES: usize = 8 * 1024;
 /// Kept free behind the entries of a batch: for its commit, a frame that closes the log, and the mark behind the last one.
 const RESERVED_BYTES: usize = MAX_COMMIT_BYTES + 4 * FRAME_HEADER_BYTES;
 /// Buffer of the batch that is kept; a rare huge batch does not hold its memory for ever.
@@ -103,7 +103,7 @@ impl WalWriter {
         }
         let superseded = segment_numbers(&list(&*storage, directory)?);
         let number = superseded.last().map_or(Some(1), |last| last.checked_add(1)).ok_or_else(no_number_left)?;
-        let pool = Pool::open(Arc::clone(&storage), directory, options)?;
+        let pool = Pool::open(storage, directory, options)?;
 
         let tail_bytes = tail.iter().fold(0_u64, |sum, frame| {
             let frame_bytes = frame.body.len().saturating_add(FRAME_HEADER_BYTES);
@@ -143,8 +143,7 @@ impl WalWriter {
             return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
         }
         for number in superseded {
-            let bytes = storage.open_read(&child(directory, &segment_name(number))).and_then(|file| file.len())?;
-            pool.retire(number, bytes)?;
+            pool.retire_old(number)?;
         }
         let current = Current { path, file, number, run: number, bytes: header.bytes, seed, end, check };
         let origin = header.origin;
@@ -266,11 +265,6 @@ impl WalWriter {
         self.failed.map_or(Ok(()), |reason| Err(io::Error::other(reason)))
     }
 
-    /// Gives up the segments that hold only entries below `size`; as [`WalKeeper::release`].
-    pub(crate) fn release(&mut self, size: u64) -> io::Result<()> {
-        self.keeper().release(size)
-    }
-
     /// Overwrites every spare segment and the rest of the current one with zeros, so that no entry that was redacted
     /// stays in them. Syncs what was written.
     pub(crate) fn wipe_spares(&mut self) -> io::Result<()> {
@@ -282,11 +276,6 @@ impl WalWriter {
             .inspect_err(|_| self.failed = Some("a sync failed"))?;
         self.unsynced = false;
         Ok(())
-    }
-
-    /// Bytes of headers and frames in all segments that hold entries not yet released.
-    pub(crate) fn live_bytes(&self) -> u64 {
-        self.keeper().live_bytes()
     }
 }
 

@@ -116,14 +116,11 @@ impl Storage for SimDisk {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>> {
         self.run(Operation::Lock, path, |world, outcome| {
             let (parent, name) = world.find_parent(path)?;
-            let id = match world.dir(parent)?.now.get(&name) {
-                Some(id) => *id,
-                None => {
-                    let id = world.add(Node::File(FileNode::default()));
-                    world.change_name(parent, None, Some((name, id)))?;
-                    id
-                }
-            };
+            let there = world.dir(parent)?.now.get(&name).copied();
+            let id = there.unwrap_or_else(|| world.add(Node::File(FileNode::default())));
+            if there.is_none() {
+                world.change_name(parent, None, Some((name, id)))?;
+            }
             if outcome == Outcome::Pass && !world.locked.insert(id) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -211,10 +208,6 @@ impl StorageFile for SimFile {
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        let time = self.disk.world().sync_time;
-        if !time.is_zero() {
-            std::thread::sleep(time);
-        }
         self.disk.run(Operation::Sync, &self.path, |world, outcome| {
             let mut random = world.random.clone();
             let file = world.file_mut(self.id)?;
@@ -231,21 +224,6 @@ impl StorageFile for SimFile {
 
     fn sync_all(&mut self) -> io::Result<()> {
         self.sync_data()
-    }
-
-    fn set_len(&mut self, bytes: u64) -> io::Result<()> {
-        self.check_writable()?;
-        self.disk.run(Operation::SetLen, &self.path, |world, outcome| {
-            let length = usize::try_from(bytes).unwrap();
-            let now = world.file(self.id)?.now.len();
-            if matches!(outcome, Outcome::Fail(_)) {
-                return Ok(());
-            }
-            world.grow(length.saturating_sub(now))?;
-            world.used -= u64::try_from(now.saturating_sub(length)).unwrap();
-            world.file_mut(self.id)?.set_len(length);
-            Ok(())
-        })
     }
 
     fn is_still_at(&self, path: &Path) -> io::Result<bool> {

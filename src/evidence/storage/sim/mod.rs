@@ -34,7 +34,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use node::{DirNode, FileNode, Id, Node, Random};
 use world::{Outcome, ROOT, World, power_is_off};
@@ -55,7 +54,6 @@ pub(crate) enum Operation {
     Lock,
     Write,
     Read,
-    SetLen,
     /// `sync_data` or `sync_all`.
     Sync,
 }
@@ -156,7 +154,6 @@ impl SimDisk {
             capacity: None,
             used,
             hold_syncs: false,
-            sync_time: Duration::ZERO,
         };
         Self { shared: Arc::new(Shared { world: Mutex::new(world), held: Condvar::new() }) }
     }
@@ -235,11 +232,6 @@ impl SimDisk {
     /// Bytes in files.
     pub(crate) fn used_bytes(&self) -> u64 {
         self.world().used
-    }
-
-    /// Makes each sync of a file take that long.
-    pub(crate) fn set_sync_time(&self, time: Duration) {
-        self.world().sync_time = time;
     }
 
     /// Holds every sync of a file until [`release_syncs`](Self::release_syncs), a crash or a restart.

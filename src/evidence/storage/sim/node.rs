@@ -27,8 +27,6 @@ pub(super) struct FileNode {
     pub(super) dirty: BTreeMap<usize, Vec<Sector>>,
     /// Unsynced lengths.
     pub(super) lengths: Vec<usize>,
-    /// It was cut, so that `dirty` does not tell all that differs.
-    pub(super) cut: bool,
     /// Sectors that a failed sync has lost, and that are taken for clean.
     pub(super) lost: BTreeSet<usize>,
 }
@@ -60,7 +58,7 @@ impl NameChange {
     }
 }
 
-/// SplitMix64.
+/// A generator of chance (`SplitMix64`): the same from the same seed.
 #[derive(Clone, Debug)]
 pub(super) struct Random(pub(super) u64);
 
@@ -141,25 +139,13 @@ impl FileNode {
         }
     }
 
-    pub(super) fn set_len(&mut self, length: usize) {
-        self.cut |= length < self.now.len();
-        self.now.resize(length, 0);
-        self.lengths.push(length);
-    }
-
     pub(super) fn sync(&mut self) {
-        if self.cut {
-            self.disk.clone_from(&self.now);
-            self.lost.clear();
-        } else {
-            self.disk.resize(self.now.len(), 0);
-            for sector in self.dirty.keys() {
-                put_sector(&mut self.disk, *sector, &sector_of(&self.now, *sector));
-            }
+        self.disk.resize(self.now.len(), 0);
+        for sector in self.dirty.keys() {
+            put_sector(&mut self.disk, *sector, &sector_of(&self.now, *sector));
         }
         self.dirty.clear();
         self.lengths.clear();
-        self.cut = false;
     }
 
     /// A part reaches the disk; what does not is taken for clean.
@@ -170,7 +156,6 @@ impl FileNode {
         self.disk = disk;
         self.dirty.clear();
         self.lengths.clear();
-        self.cut = false;
     }
 
     pub(super) fn after_crash(&self, random: &mut Random) -> Vec<u8> {

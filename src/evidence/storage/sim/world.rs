@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path};
-use std::time::Duration;
 
 use super::node::{DirNode, FileNode, Id, NameChange, Node, Random};
 use super::{DiskError, Fault, Operation};
@@ -23,7 +22,6 @@ pub(super) struct World {
     pub(super) capacity: Option<u64>,
     pub(super) used: u64,
     pub(super) hold_syncs: bool,
-    pub(super) sync_time: Duration,
 }
 
 pub(super) const ROOT: Id = 0;

@@ -164,7 +164,7 @@ fn run(seed: u64, steps: &[Step]) {
             }
             Step::Release(part) => {
                 durable = durable.max(size_of(&log.frames[..confirmed]) * part / 16);
-                log.wal.release(durable)
+                log.wal.keeper().release(durable)
             }
             Step::Prepare => log.wal.keeper().prepare_spares(),
             Step::Wipe => {
@@ -183,7 +183,9 @@ fn run(seed: u64, steps: &[Step]) {
         disk = match step {
             Step::Restart(seed) => disk.restart(*seed),
             Step::Crash(seed) => disk.crash(*seed),
-            _ => disk.crash(seed),
+            Step::Write(_) | Step::Sync | Step::Release(_) | Step::Prepare | Step::Wipe | Step::CutAt(_) => {
+                disk.crash(seed)
+            }
         };
         let kept = check_found(&log.frames, confirmed, durable, &read_disk(&disk).unwrap());
         confirmed = kept.len();

@@ -4,7 +4,7 @@ use super::*;
 
 const SEGMENT: &str = "/wal/00000000000000000001.seg";
 
-fn is_damaged<T>(result: Result<T, WalError>) -> bool {
+fn is_damaged<T>(result: &Result<T, WalError>) -> bool {
     matches!(result, Err(WalError::Damaged { .. }))
 }
 
@@ -67,7 +67,7 @@ fn the_start_of_a_write_may_be_lost_and_its_end_kept() {
     log.wal.sync().unwrap();
     assert_eq!(tail_of(&disk).0, confirmed);
     log.write(&[40]).unwrap();
-    assert!(is_damaged(read_disk(&disk)));
+    assert!(is_damaged(&read_disk(&disk)));
 }
 
 /// One bit of each byte; [`every_flipped_bit_is_damage_or_the_end`] flips them all.
@@ -99,7 +99,7 @@ fn flip_bits(bits: &mut dyn FnMut(usize) -> Vec<usize>, header_step: usize) {
             disk.edit(SEGMENT, |bytes| bytes[byte] ^= 1 << bit);
             let found = read_disk(&disk);
             if byte < last_batch {
-                assert!(is_damaged(found), "byte {byte} bit {bit}");
+                assert!(is_damaged(&found), "byte {byte} bit {bit}");
             } else {
                 // the frame that closes the log is the last one: gone, it was never confirmed to anybody
                 let kept = check_found(&log.frames, log.frames.len() - 1, 0, &found.unwrap());
@@ -116,7 +116,7 @@ fn a_segment_that_was_cut_or_grew_is_damage() {
     let whole = disk.bytes(SEGMENT);
     for length in (0..whole.len()).step_by(61).chain([whole.len() - 1, whole.len() + 1]) {
         disk.edit(SEGMENT, |bytes| bytes.resize(length, 0));
-        assert!(is_damaged(read_disk(&disk)), "{length}");
+        assert!(is_damaged(&read_disk(&disk)), "{length}");
         disk.edit(SEGMENT, |bytes| bytes.clone_from(&whole));
     }
     assert!(read_disk(&disk).is_ok());
@@ -138,7 +138,7 @@ fn a_missing_or_changed_segment_is_damage() {
     let damaged = |name: &str, change: &dyn Fn(&SimDisk)| {
         let copy = disk.restart(0);
         change(&copy);
-        assert!(is_damaged(read_disk(&copy)), "{name}");
+        assert!(is_damaged(&read_disk(&copy)), "{name}");
     };
     damaged("missing in the middle", &|disk| disk.remove(&segments[1].0));
     damaged("two missing", &|disk| {
@@ -176,11 +176,11 @@ fn a_segment_of_another_log_is_damage() {
             .unwrap();
     wal.push(FrameKind::Entry, b"{}", None);
     wal.write().unwrap();
-    assert!(is_damaged(read_disk(&other)));
+    assert!(is_damaged(&read_disk(&other)));
     // of a log with the same origin, begun anew
     let (again, _) = committed();
     disk.put(&segments[0].0, again.bytes(SEGMENT));
-    assert!(is_damaged(read_disk(&disk)));
+    assert!(is_damaged(&read_disk(&disk)));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_follower_takes_nothing_broken() {
         bytes[last] ^= 1;
     });
     let result = std::iter::from_fn(|| reader.next(Some(until)).transpose()).collect::<Result<Vec<_>, _>>();
-    assert!(is_damaged(result));
+    assert!(is_damaged(&result));
     disk.remove(SEGMENT);
     assert!(matches!(reader.next(Some(until)), Err(WalError::Io(error)) if error.kind() == io::ErrorKind::NotFound));
 }
@@ -208,7 +208,7 @@ fn what_was_made_to_keep_the_search_busy_is_damage() {
             header.copy_from_slice(&[0xff, 0xff, 0, 0, 1]);
         }
     });
-    assert!(is_damaged(read_disk(&disk)));
+    assert!(is_damaged(&read_disk(&disk)));
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn check_found(
     }
     assert_eq!(*start, frontier_of(written, start.size()));
     let end = first + found.len();
-    assert!(end >= confirmed, "{} of {confirmed} confirmed frames", end);
+    assert!(end >= confirmed, "{end} of {confirmed} confirmed frames");
     for (found, written) in found.iter().zip(&written[first..]) {
         assert!((found.kind, &found.body) == (written.0, &written.1), "a frame that was not written there");
     }
@@ -212,14 +212,14 @@ fn a_reader_that_came_to_the_end_goes_on_when_more_was_written() {
 fn room_is_what_fits_before_the_commit() {
     let disk = SimDisk::new(1);
     let mut log = Log::on(&disk);
-    let entry = [b'x'; 65_535];
+    let entry = vec![b'x'; 65_535];
     let largest = Frontier::new();
     for _ in 0..10 {
         assert!(log.wal.room(&largest).unwrap() >= entry.len(), "an empty batch has room for any entry");
         log.wal.push(FrameKind::Entry, &entry, None);
         let left = log.wal.room(&largest).unwrap();
         log.wal.push(FrameKind::Entry, &entry[..left.min(entry.len())], None);
-        log.wal.push(FrameKind::Commit, &entry[..MAX_COMMIT_BYTES], None);
+        log.wal.push(FrameKind::Commit, &entry[..writer::MAX_COMMIT_BYTES], None);
         log.wal.push(FrameKind::Close, b"", None);
         log.wal.write().unwrap();
         log.wal.sync().unwrap();
@@ -237,7 +237,7 @@ fn room_is_what_fits_before_the_commit() {
 fn a_body_that_is_too_long_is_not_written() {
     let disk = SimDisk::new(1);
     let mut log = Log::on(&disk);
-    log.wal.push(FrameKind::Entry, &[b'x'; 65_536], None);
+    log.wal.push(FrameKind::Entry, &vec![b'x'; 65_536], None);
     assert!(log.wal.write().is_err());
     assert!(read_disk(&disk).unwrap().1.is_empty());
 }

@@ -68,7 +68,7 @@ fn a_gibibyte_read_and_checked() {
     let mut frontier = Frontier::new();
     let mut wal = WalWriter::create(Arc::new(FsStorage), &path, ORIGIN, &frontier, SIZES).unwrap();
     let leaf = Hash::of_leaf(&ENTRY);
-    while wal.live_bytes() < 1 << 30 {
+    while wal.keeper().live_bytes() < 1 << 30 {
         wal.room(&frontier).unwrap();
         for _ in 0..100 {
             wal.push(FrameKind::Entry, &ENTRY, Some(&leaf));

@@ -128,8 +128,6 @@ fn lock_first_format(directory: &Path) -> Result<Option<File>, OpenError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
-
     use super::*;
 
     fn old_log(text: &str) -> tempfile::TempDir {
@@ -163,8 +161,8 @@ mod tests {
 
     #[test]
     fn more_records_than_the_queue_has_places_for() {
-        let lines: String = (0..200).map(|number| format!("{{\"event.name\":\"a\",\"id\":\"{number}\"}}\n")).collect();
-        let old = old_log(&lines);
+        let lines: Vec<_> = (0..200).map(|number| format!("{{\"event.name\":\"a\",\"id\":\"{number}\"}}\n")).collect();
+        let old = old_log(&lines.concat());
         let directory = tempfile::tempdir().unwrap();
         let log = EvidenceLog::options().queue(4).create(directory.path().join("new")).unwrap();
         assert_eq!(import_records(old.path(), &log).unwrap(), 200);
@@ -174,13 +172,13 @@ mod tests {
     #[test]
     fn a_file_that_is_not_one_of_records_is_not_begun() {
         let log = EvidenceLog::in_memory();
-        let long = format!("{{\"event.name\":\"a\",\"id\":\"{}\"}}\n", "x".repeat(MAX_RECORD_BYTES));
+        let too_long = format!("{{\"event.name\":\"a\",\"id\":\"{}\"}}\n", "x".repeat(MAX_RECORD_BYTES));
         let cases = [
             ("no JSON", format!("{TWO}x\n"), 3),
             ("an empty line", format!("\n{TWO}"), 1),
             ("no record", format!("{TWO}{{}}\n"), 3),
             ("a name twice", format!("{TWO}{{\"id\":\"1\",\"id\":\"2\",\"event.name\":\"a\"}}\n"), 3),
-            ("a line too long", format!("{TWO}{long}"), 3),
+            ("a line too long", format!("{TWO}{too_long}"), 3),
             ("a line without end", format!("{TWO}{}", "x".repeat(1 << 20)), 3),
         ];
         for (name, text, line) in cases {

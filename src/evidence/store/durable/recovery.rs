@@ -144,7 +144,7 @@ impl Place {
         let Some(record) = Entry::parse(&entry).and_then(|entry| parse_unique_json(entry.event).ok()) else {
             return Ok(());
         };
-        let text = |name: &str| record.get(&format!("rmcp_guard.notice{name}")).and_then(Value::as_str);
+        let text = |name: &str| record.get(format!("rmcp_guard.notice{name}")).and_then(Value::as_str);
         if text("") != Some(OPENED_NOTICE) {
             return Ok(());
         }
@@ -182,7 +182,7 @@ impl Place {
                 return Ok(false);
             }
         }
-        Ok(names(&*self.storage, &self.wal_directory())?.iter().any(|name| name.ends_with(".seg")))
+        Ok(names(&*self.storage, &self.wal_directory())?.iter().any(|name| name.strip_suffix(".seg").is_some()))
     }
 
     /// Checks a closed log that has nothing but tiles: they and the published checkpoint are what its successor says.

@@ -79,7 +79,7 @@ fn what_is_no_log_is_refused_and_left_alone() {
         ),
         (
             "a checkpoint of another log",
-            |w| std::fs::write(w.epoch().join("checkpoint"), [b'x'; 100_000]).unwrap(),
+            |w| std::fs::write(w.epoch().join("checkpoint"), vec![b'x'; 100_000]).unwrap(),
             OpenErrorKind::Checkpoint,
             "main/00000001/checkpoint",
         ),
@@ -132,9 +132,9 @@ fn other_things_in_the_way_are_refused() {
             make_dir(parent);
         }
         if is_file {
-            make_file(&path)
+            make_file(&path);
         } else {
-            make_dir(&path)
+            make_dir(&path);
         }
         let error = world.open_as(Creation::CreateOrOpen).unwrap_err();
         assert_eq!((error.kind(), error.path()), (OpenErrorKind::Foreign, Some(path.as_path())), "{name}");

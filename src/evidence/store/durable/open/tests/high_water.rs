@@ -8,9 +8,9 @@ fn s30_a_log_that_was_deleted_is_not_begun_anew() {
         let world = World::published(3);
         let path = world.temporary.path().join(name);
         if path.is_dir() {
-            std::fs::remove_dir_all(&path).unwrap()
+            std::fs::remove_dir_all(&path).unwrap();
         } else {
-            std::fs::remove_file(&path).unwrap()
+            std::fs::remove_file(&path).unwrap();
         }
         for creation in [Creation::Create, Creation::Open, Creation::CreateOrOpen] {
             let kind = world.open_as(creation).unwrap_err().kind();
@@ -174,7 +174,7 @@ fn s30_a_mark_of_another_log_is_refused() {
     std::fs::copy(other.mark(), world.mark()).unwrap();
     assert_eq!(world.refusal(), OpenErrorKind::Mark);
     // no note at all, or an endless one
-    for bytes in [b"".as_slice(), b"x", &[b'a'; 1 << 17], &mark[..mark.len() - 1]] {
+    for bytes in [b"".as_slice(), b"x", &vec![b'a'; 1 << 17], &mark[..mark.len() - 1]] {
         std::fs::write(world.mark(), bytes).unwrap();
         assert_eq!(world.refusal(), OpenErrorKind::Mark);
     }

@@ -16,7 +16,8 @@ pub const MAX_RECORD_BYTES: usize = MAX_ENTRY_BYTES - ENVELOPE_BYTES;
 /// Stored as one flat JSON object in its RFC 8785 form. Members of the peer keep its names and spelling (RFC-006,
 /// `capiscio:rfc-006:tool-invocation:v0.4`), ours are under `rmcp_guard.`, and what an unverified token says of itself
 /// is under `claimed.` and nowhere else. Every record has `id`, `timestamp` (RFC 3339, UTC, nanoseconds), `event.name`
-/// and `rmcp_guard.kind`: `decision`, `outcome`, `policy_loaded`, `notice`, `gap` or `coalesced`.
+/// and `rmcp_guard.kind`: `decision`, `outcome`, `policy_loaded`, `notice`, `gap`, `coalesced` or
+/// `coalesced_sessions`.
 ///
 /// A text longer than [`MAX_TEXT_BYTES`] is cut. Beside it then stand `<member>.cut.bytes`, its full length, and
 /// `<member>.cut.hash`, its keyed hash.
@@ -210,14 +211,15 @@ pub struct GapRecord {
 }
 
 /// Identical denials, counted above the share of callers who are not authenticated (`event.name`
-/// `rmcp_guard.coalesced_denials`). A member is absent where those counted differ in it, and `many` names it then.
+/// `rmcp_guard.coalesced_denials`, `rmcp_guard.coalesced_sessions`). A member is absent where those counted differ in it, and `many` names it then.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CoalescedRecord {
     /// `id` of this record.
     pub id: EvidenceId,
-    /// `rmcp_guard.coalesced.of`: what is counted, `decisions` on calls or `refused_sessions`.
-    pub of: &'static str,
+    /// `rmcp_guard.kind`: `coalesced` where calls are counted, `coalesced_sessions` where requests to sessions are that were
+    /// turned away before they became calls.
+    pub kind: &'static str,
     /// `rmcp_guard.coalesced.count`: how many.
     pub count: u64,
     /// `rmcp_guard.coalesced.first`: the time of the first of them.
@@ -391,7 +393,9 @@ impl CoalescedRecord {
         members.optional("capiscio.deny_reason", self.deny_reason_rfc);
         members.optional("capiscio.policy_version", self.policy_version.as_deref());
         members.optional("capiscio.target", self.target.as_deref());
-        members.text("event.name", "rmcp_guard.coalesced_denials");
+        let calls = self.kind == "coalesced";
+        members
+            .text("event.name", if calls { "rmcp_guard.coalesced_denials" } else { "rmcp_guard.coalesced_sessions" });
         members.id("id", self.id);
         members.count("rmcp_guard.coalesced.count", self.count);
         members.time("rmcp_guard.coalesced.first", self.first);
@@ -399,9 +403,8 @@ impl CoalescedRecord {
         if !self.many.is_empty() {
             members.words("rmcp_guard.coalesced.many", self.many);
         }
-        members.text("rmcp_guard.coalesced.of", self.of);
         members.optional("rmcp_guard.deny_reason", self.deny_reason);
-        members.text("rmcp_guard.kind", "coalesced");
+        members.text("rmcp_guard.kind", self.kind);
         members.optional("rmcp_guard.method", self.method);
         members.optional("rmcp_guard.policy_digest", self.policy_digest.as_deref());
         members.optional("rmcp_guard.profile", self.profile);
@@ -582,7 +585,7 @@ mod tests {
             let word = |word| hashed.then_some(word);
             assert_canonical(&Record::Coalesced(CoalescedRecord {
                 id,
-                of: "decisions",
+                kind: if hashed { "coalesced" } else { "coalesced_sessions" },
                 count,
                 first: UNIX_EPOCH,
                 last: UNIX_EPOCH,

@@ -22,16 +22,16 @@ pub(crate) enum Counted {
 }
 
 impl Counted {
-    /// The spelling in evidence.
-    const fn as_str(self) -> &'static str {
+    /// The kind of the record.
+    const fn kind(self) -> &'static str {
         match self {
-            Self::Decisions => "decisions",
-            Self::RefusedSessions => "refused_sessions",
+            Self::Decisions => "coalesced",
+            Self::RefusedSessions => "coalesced_sessions",
         }
     }
 }
 
-/// A denial that has no record of its own.
+/// A denial that has no record of its own; a text that says nothing is empty.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Denied<'a> {
     pub(crate) what: Counted,
@@ -88,14 +88,14 @@ impl Window {
         let record = &self.record;
         self.level == level
             && self.what == denied.what
-            && record.deny_reason_rfc == Some(denied.class)
+            && record.deny_reason_rfc.unwrap_or_default() == denied.class
             && (level == Level::Class
-                || (record.deny_reason == Some(denied.reason)
-                    && record.method == Some(denied.method)
-                    && record.auth_level == Some(denied.auth_level)
-                    && record.transport == Some(denied.transport)))
-            && (level != Level::Target || record.target.as_deref() == Some(denied.target))
-            && record.policy_digest.as_deref() == Some(denied.policy_digest)
+                || (record.deny_reason.unwrap_or_default() == denied.reason
+                    && record.method.unwrap_or_default() == denied.method
+                    && record.auth_level.unwrap_or_default() == denied.auth_level
+                    && record.transport.unwrap_or_default() == denied.transport))
+            && (level != Level::Target || record.target.as_deref().unwrap_or_default() == denied.target)
+            && record.policy_digest.as_deref().unwrap_or_default() == denied.policy_digest
     }
 
     fn add(&mut self, count: u64, first: SystemTime, last: SystemTime) {
@@ -140,22 +140,22 @@ impl Windows {
         if !fits {
             return self.add(next, denied, (count, first, last), id);
         }
-        let has_kind = level != Level::Class;
+        let of_kind = |word: &'static str| (level != Level::Class && !word.is_empty()).then_some(word);
         self.open.push(Window {
             level,
             what: denied.what,
             record: CoalescedRecord {
                 id: id.unwrap_or_else(|| EvidenceId::generate(first)),
-                of: denied.what.as_str(),
+                kind: denied.what.kind(),
                 count,
                 first,
                 last,
-                deny_reason: has_kind.then_some(denied.reason),
-                deny_reason_rfc: Some(denied.class),
-                method: has_kind.then_some(denied.method),
-                target: (level == Level::Target).then(|| denied.target.to_owned()),
-                auth_level: has_kind.then_some(denied.auth_level),
-                transport: has_kind.then_some(denied.transport),
+                deny_reason: of_kind(denied.reason),
+                deny_reason_rfc: (!denied.class.is_empty()).then_some(denied.class),
+                method: of_kind(denied.method),
+                target: (level == Level::Target && !denied.target.is_empty()).then(|| denied.target.to_owned()),
+                auth_level: of_kind(denied.auth_level),
+                transport: of_kind(denied.transport),
                 policy_version: Some(denied.policy_version.to_owned()),
                 policy_digest: Some(denied.policy_digest.to_owned()),
                 profile: Some(denied.profile),

@@ -45,7 +45,7 @@ impl Row {
 }
 
 /// Members that say for how many calls a record stands.
-const COUNTS: [&str; 1] = ["rmcp_guard.gap.count"];
+const COUNTS: [&str; 2] = ["rmcp_guard.gap.count", "rmcp_guard.coalesced.count"];
 
 /// The event of an entry; `None` when the bytes are not an entry of ours.
 pub(crate) fn event_of(entry: &[u8]) -> Option<Value> {

@@ -72,6 +72,18 @@ fn line(log: &str, index: u64, event: Option<&Value>) -> String {
             let count = event.get("rmcp_guard.gap.count").and_then(Value::as_u64).unwrap_or_default();
             format!("{kind:<7} {count} records were dropped from {}", text("rmcp_guard.gap.first"))
         }
+        "coalesced" | "coalesced_sessions" => {
+            let count = event.get("rmcp_guard.coalesced.count").and_then(Value::as_u64).unwrap_or_default();
+            let reason = [text("rmcp_guard.deny_reason"), text("capiscio.deny_reason"), "many reasons"];
+            let reason = reason.into_iter().find(|reason| !reason.is_empty()).unwrap_or_default();
+            let target = text("capiscio.target");
+            let what = match kind {
+                "coalesced" if target.is_empty() => "calls",
+                "coalesced" => target,
+                _ => "sessions",
+            };
+            format!("DENY    {what}  {count} times from {}  {reason}", text("rmcp_guard.coalesced.first"))
+        }
         "notice" => {
             let members = event.as_object().into_iter().flatten().filter_map(|(name, value)| {
                 let name = name.strip_prefix("rmcp_guard.notice.")?;
@@ -103,6 +115,22 @@ mod tests {
             (
                 json!({"rmcp_guard.kind": "gap", "rmcp_guard.gap.count": 3, "rmcp_guard.gap.first": "x"}),
                 "gap     3 records were dropped from x",
+            ),
+            (
+                json!({"rmcp_guard.kind": "coalesced", "rmcp_guard.coalesced.count": 3,
+                    "rmcp_guard.coalesced.first": "x", "capiscio.target": "t",
+                    "rmcp_guard.deny_reason": "badge_missing"}),
+                "DENY    t  3 times from x  badge_missing",
+            ),
+            (
+                json!({"rmcp_guard.kind": "coalesced", "rmcp_guard.coalesced.count": 2,
+                    "rmcp_guard.coalesced.first": "x"}),
+                "DENY    calls  2 times from x  many reasons",
+            ),
+            (
+                json!({"rmcp_guard.kind": "coalesced_sessions", "rmcp_guard.coalesced.count": 2,
+                    "rmcp_guard.coalesced.first": "x", "rmcp_guard.deny_reason": "session_unbound"}),
+                "DENY    sessions  2 times from x  session_unbound",
             ),
             (
                 json!({"rmcp_guard.kind": "notice", "rmcp_guard.notice": "n", "rmcp_guard.notice.a": "b"}),

@@ -17,7 +17,7 @@ const MAX_NAMES: usize = 100_000;
 /// Files and directories that are measured at most.
 const MAX_FILES: u64 = 50_000_000;
 
-/// Count records by decision, reason, tool and agent.
+/// Count calls by decision, reason, tool and agent.
 ///
 /// Nothing here is verified.
 #[derive(Debug, Args)]
@@ -43,18 +43,18 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, name: Option<&String>) {
+    fn add(&mut self, name: Option<&String>, times: u64) {
         let Some(name) = name else { return };
         if let Some(count) = self.names.get_mut(name) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(times);
         } else if self.names.len() < MAX_NAMES {
-            self.names.insert(name.clone(), 1);
+            self.names.insert(name.clone(), times);
         } else {
-            self.rest = self.rest.saturating_add(1);
+            self.rest = self.rest.saturating_add(times);
         }
     }
 
-    /// The most frequent ones, and how many records have none of these names.
+    /// The most frequent ones, and how many others there are.
     fn top(&self, most: usize) -> (Vec<(&str, u64)>, u64) {
         let mut names: Vec<(&str, u64)> = self.names.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         names.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
@@ -72,6 +72,8 @@ struct Tally {
     reasons: Counts,
     tools: Counts,
     agents: Counts,
+    /// Calls that coalesced records count; they are among `decisions`, `reasons` and `tools`.
+    coalesced: u64,
     gaps: u64,
     dropped: u64,
     redacted: u64,
@@ -83,22 +85,32 @@ struct Tally {
 impl Tally {
     fn add(&mut self, row: &Row) {
         self.records = self.records.saturating_add(1);
-        self.kinds.add(row.kind.as_ref());
-        if row.kind.as_deref() == Some("decision") {
-            self.decisions.add(row.decision.as_ref());
-            self.reasons.add(row.reason.as_ref());
-            self.tools.add(row.tool.as_ref());
-            self.agents.add(row.agent.as_ref());
-        }
-        if row.kind.as_deref() == Some("gap") {
-            self.gaps = self.gaps.saturating_add(1);
-            let count = row.count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default();
-            self.dropped = self.dropped.saturating_add(count);
+        self.kinds.add(row.kind.as_ref(), 1);
+        let count = row.count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default();
+        match row.kind.as_deref() {
+            Some("decision") => self.add_calls(row, 1),
+            // calls that were denied without a record of their own
+            Some("coalesced") => {
+                self.coalesced = self.coalesced.saturating_add(count);
+                self.add_calls(row, count);
+            }
+            Some("gap") => {
+                self.gaps = self.gaps.saturating_add(1);
+                self.dropped = self.dropped.saturating_add(count);
+            }
+            _ => {}
         }
         if let Some(at) = row.at {
             self.first = Some(self.first.map_or(at, |first| first.min(at)));
             self.last = Some(self.last.map_or(at, |last| last.max(at)));
         }
+    }
+
+    fn add_calls(&mut self, row: &Row, calls: u64) {
+        self.decisions.add(row.decision.as_ref(), calls);
+        self.reasons.add(row.reason.as_ref(), calls);
+        self.tools.add(row.tool.as_ref(), calls);
+        self.agents.add(row.agent.as_ref(), calls);
     }
 }
 
@@ -139,6 +151,7 @@ impl Stats {
             "records": tally.records,
             "first": tally.first.and_then(rfc3339),
             "last": tally.last.and_then(rfc3339),
+            "coalesced": tally.coalesced,
             "gaps": tally.gaps,
             "dropped": tally.dropped,
             "redacted": tally.redacted,
@@ -165,6 +178,7 @@ impl Stats {
             .field("records", tally.records)
             .maybe("first", tally.first.and_then(rfc3339))
             .maybe("last", tally.last.and_then(rfc3339))
+            .field("coalesced", format_args!("{} denied calls without a record of their own", tally.coalesced))
             .field("gaps", format_args!("{} ({} records dropped)", tally.gaps, tally.dropped))
             .field("redacted", tally.redacted)
             .field("pruned", tally.pruned)
@@ -233,4 +247,29 @@ fn size(directory: &Path, files: &mut u64) -> std::io::Result<u64> {
         bytes = bytes.saturating_add(more);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coalesced_record_stands_for_the_calls_that_it_counts() {
+        let mut tally = Tally::default();
+        for event in [
+            json!({"rmcp_guard.kind": "decision", "capiscio.decision": "DENY", "capiscio.target": "t",
+                "rmcp_guard.deny_reason": "badge_missing"}),
+            json!({"rmcp_guard.kind": "coalesced", "capiscio.decision": "DENY", "capiscio.target": "t",
+                "rmcp_guard.deny_reason": "badge_missing", "rmcp_guard.coalesced.count": 40}),
+            json!({"rmcp_guard.kind": "coalesced_sessions", "capiscio.decision": "DENY",
+                "rmcp_guard.deny_reason": "session_unbound", "rmcp_guard.coalesced.count": 500}),
+            json!({"rmcp_guard.kind": "gap", "rmcp_guard.gap.count": 7}),
+        ] {
+            tally.add(&Row::of(&event));
+        }
+        assert_eq!((tally.records, tally.coalesced, tally.gaps, tally.dropped), (4, 40, 1, 7));
+        assert_eq!(tally.decisions.top(9), (vec![("DENY", 41)], 0));
+        assert_eq!(tally.reasons.top(9), (vec![("badge_missing", 41)], 0));
+        assert_eq!(tally.tools.top(9), (vec![("t", 41)], 0));
+    }
 }

@@ -20,6 +20,8 @@ mod result_hash;
 mod share;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "registry")]
+mod witness;
 
 pub use call::{Action, Call};
 pub use config::{
@@ -51,3 +53,5 @@ pub(crate) use record::{Recording, Undecided};
 pub use result_hash::MAX_HASHED_RESULT_BYTES;
 #[cfg(feature = "layer")]
 pub(crate) use result_hash::ResultHash;
+#[cfg(feature = "registry")]
+pub use witness::{MIN_WITNESS_INTERVAL, WITNESS_TIMEOUT, WitnessClient, WitnessState, WitnessTask};

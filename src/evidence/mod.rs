@@ -57,6 +57,7 @@ mod text;
 mod tiles;
 pub mod verify;
 mod wal;
+pub mod witness;
 
 pub use entry::{Entry, MAX_ENTRY_BYTES};
 pub use error::{OpenError, OpenErrorKind};

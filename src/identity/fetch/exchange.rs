@@ -26,6 +26,8 @@ pub(crate) struct FetchRequest<'a> {
     pub(crate) headers: Vec<(&'static str, Zeroizing<String>)>,
     /// A JSON body.
     pub(crate) json: Option<Zeroizing<Vec<u8>>>,
+    /// A plain text body, where there is none of JSON.
+    pub(crate) text: Option<Vec<u8>>,
     /// Content types that count, without parameters; empty for any, also none.
     pub(crate) media: &'static [&'static str],
     pub(crate) max_bytes: usize,
@@ -42,7 +44,16 @@ pub(crate) enum FetchMethod {
 
 impl<'a> FetchRequest<'a> {
     pub(crate) const fn new(method: FetchMethod, url: &'a str) -> Self {
-        Self { method, url, headers: Vec::new(), json: None, media: &[], max_bytes: 64 * 1024, timeout: None }
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            json: None,
+            text: None,
+            media: &[],
+            max_bytes: 64 * 1024,
+            timeout: None,
+        }
     }
 
     pub(crate) const fn get(url: &'a str) -> Self {
@@ -51,6 +62,11 @@ impl<'a> FetchRequest<'a> {
 
     pub(crate) const fn accept(mut self, media: &'static [&'static str]) -> Self {
         self.media = media;
+        self
+    }
+
+    pub(crate) fn text(mut self, text: Vec<u8>) -> Self {
+        self.text = Some(text);
         self
     }
 
@@ -129,6 +145,9 @@ fn to_reqwest(client: &Client, url: Url, request: &FetchRequest<'_>) -> Result<r
     if let Some(json) = &request.json {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         builder = builder.body(json.to_vec());
+    } else if let Some(text) = &request.text {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        builder = builder.body(text.clone());
     }
     Ok(builder.headers(headers))
 }

@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use rmcp_guard::clock::UnixSeconds;
+use rmcp_guard::enforce::WitnessClient;
 use rmcp_guard::evidence::checkpoint::Checkpoint;
-use rmcp_guard::evidence::note::{MAX_NOTE_BYTES, UnverifiedNote, VerifierKey};
+use rmcp_guard::evidence::note::{KeyError, MAX_NOTE_BYTES, UnverifiedNote, VerifierKey};
+use rmcp_guard::evidence::verify::Verdict;
+use rmcp_guard::evidence::witness::Witness;
 use serde_json::{Value, json};
 
+use super::report;
 use crate::evidence_index::{Log, Set};
 use crate::exit::{Exit, Failure};
 use crate::files;
+use crate::network::{NetworkArgs, wait};
 use crate::output::{Output, Text, time};
 
 /// The newest checkpoint with signatures of witnesses, beside the checkpoint of a log.
@@ -21,12 +26,14 @@ const WITNESSED_FILE: &str = "checkpoint.witnessed";
 #[derive(Debug, Subcommand)]
 pub(crate) enum WitnessCommand {
     Show(Show),
+    Push(Push),
 }
 
 impl WitnessCommand {
     pub(super) fn run(&self, output: Output) -> Result<(), Failure> {
         match self {
             Self::Show(arguments) => arguments.run(output),
+            Self::Push(arguments) => arguments.run(output),
         }
     }
 }
@@ -104,6 +111,64 @@ impl Show {
             },
         });
         Ok((json, text))
+    }
+}
+
+/// Send the published checkpoint of each log to witnesses, and keep what they sign beside it. A server may be writing
+/// meanwhile. Exits with 1 when a witness has seen another history, with 2 when one did not sign for another reason.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "EXAMPLE:\n  rmcp-guard evidence witness push evidence --witness 'w.example+5e6c1e8c+B..' https://w.example/"
+)]
+pub(crate) struct Push {
+    /// The directory of the logs.
+    dir: PathBuf,
+    /// The key of a witness's cosignatures, and the URL below which it is asked; may be repeated.
+    #[arg(long, num_args = 2, value_names = ["VKEY", "URL"], required = true, action = clap::ArgAction::Append)]
+    witness: Vec<String>,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+impl Push {
+    fn run(&self, output: Output) -> Result<(), Failure> {
+        let client = WitnessClient::new(self.network.fetcher()?, self.witnesses()?);
+        let set = Set::open(&self.dir)?;
+        let mut text = Text::default();
+        let mut logs = Vec::new();
+        let mut worst = Verdict::Intact;
+        for log in set.logs() {
+            let asked = async { client.push(log.directory()).await.map_err(Failure::from) };
+            let results = wait("asking witnesses", asked).map_err(|failure| failure.with_exit(Exit::Input))?;
+            text = text.field("log", log.name());
+            let mut answers = Vec::new();
+            for (name, signed) in results {
+                let state = match signed {
+                    Ok(size) => format!("signed {size} entries"),
+                    Err(error) => error.to_string(),
+                };
+                text = text.line(format_args!("  {name}  {state}"));
+                answers
+                    .push(json!({ "name": name, "signed": signed.ok(), "error": signed.err().map(|e| e.to_string()) }));
+                if let Err(error) = signed {
+                    worst = worst.max(if error.is_alarm() { Verdict::Tampered } else { Verdict::Incomplete });
+                }
+            }
+            logs.push(json!({ "log": log.name(), "witnesses": answers }));
+        }
+        output.result(&json!({ "logs": logs }), &text)?;
+        report::end(worst)
+    }
+
+    fn witnesses(&self) -> Result<Vec<Witness>, Failure> {
+        let mut witnesses = Vec::new();
+        for pair in self.witness.chunks_exact(2) {
+            let [key, url] = pair else { continue };
+            let usage = |failure: Failure| failure.about(key).with_exit(Exit::Usage);
+            let key: VerifierKey = key.parse().map_err(|error: KeyError| usage(error.into()))?;
+            witnesses.push(Witness::new(key, url).map_err(|error| usage(error.into()))?);
+        }
+        Ok(witnesses)
     }
 }
 

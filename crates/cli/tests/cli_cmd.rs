@@ -39,7 +39,7 @@ fn make_logs(folder: &Path) {
             record.id = Some(id.parse().unwrap());
             record.at = Some(at(second));
             record.method = "tools/call";
-            record.target = tool.to_owned();
+            tool.clone_into(&mut record.target);
             record.agent_did = Some(agent.to_owned());
             record.auth_level = if agent.is_empty() { "ANONYMOUS" } else { "BADGE" };
             record.allow = reason.is_none();

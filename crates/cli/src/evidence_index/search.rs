@@ -52,9 +52,12 @@ fn read(log: usize, index: u64, bytes: &[u8], filter: &Filter) -> Option<Found> 
     filter.matches(&row).then_some(Found { log, index, row, content })
 }
 
+/// A stream, the record that it gives next, and the time that this counts as.
+type Waiting<'a> = (Stream<'a>, Option<Result<Found, Failure>>, i64);
+
 /// Streams of several instances as one: by time, where the order within an instance stays what it is.
 pub(crate) struct Merge<'a> {
-    streams: Vec<(Stream<'a>, Option<Result<Found, Failure>>, i64)>,
+    streams: Vec<Waiting<'a>>,
 }
 
 impl<'a> Merge<'a> {
@@ -68,7 +71,7 @@ impl<'a> Merge<'a> {
 }
 
 /// A record counts as no earlier than the one before it, whatever the clock did.
-fn advance((stream, head, key): &mut (Stream<'_>, Option<Result<Found, Failure>>, i64)) {
+fn advance((stream, head, key): &mut Waiting<'_>) {
     *head = stream.next();
     if let Some(Ok(found)) = head {
         *key = found.row.at.unwrap_or(i64::MIN).max(*key);

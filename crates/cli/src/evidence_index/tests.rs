@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers")]
+
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,9 +25,9 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_secs(1_760_000_000 + seconds)).unwrap()
 }
 
-fn append(log: &EvidenceLog, record: Record) {
+fn append(log: &EvidenceLog, record: &Record) {
     let mut place = log.reserve_blocking(1).unwrap();
-    let _ = log.append(&mut place, &record).unwrap();
+    let _ = log.append(&mut place, record).unwrap();
 }
 
 /// Call number `number`: every combination of tool, agent and reason, and a clock that stumbles.
@@ -36,8 +38,8 @@ fn call(number: u64) -> Record {
     record.method = "tools/call";
     record.target = pick(&TOOLS, 1).to_owned();
     record.agent_did = Some(pick(&AGENTS, 2).to_owned());
-    record.api_key_name = (number % 11 == 0).then(|| "ops".to_owned());
-    record.allow = number % 3 != 0;
+    record.api_key_name = number.is_multiple_of(11).then(|| "ops".to_owned());
+    record.allow = !number.is_multiple_of(3);
     record.deny_reason = (!record.allow).then(|| pick(&REASONS, 3));
     record.auth_level = "BADGE";
     Record::Decision(record)
@@ -46,11 +48,11 @@ fn call(number: u64) -> Record {
 fn write(directory: &Path, instance: &str, numbers: std::ops::Range<u64>) {
     let log = options(instance).create_or_open(directory).unwrap();
     for number in numbers {
-        append(&log, call(number));
+        append(&log, &call(number));
         if number % 50 == 0 {
             let notice =
                 NoticeRecord::new(rmcp_guard::evidence::EvidenceId::generate(at(number)), at(number), "odd", vec![]);
-            append(&log, Record::Notice(notice));
+            append(&log, &Record::Notice(notice));
         }
     }
     log.publish(LIMIT).unwrap();
@@ -287,11 +289,11 @@ fn what_is_redacted_or_pruned_leaves_the_index() {
     let directory = folder.path().join("evidence");
     let log = options("main").create(&directory).unwrap();
     for number in 0..600 {
-        append(&log, call(number));
+        append(&log, &call(number));
     }
     let mut secret = DecisionRecord::default();
     secret.target = "secret_tool_name".to_owned();
-    append(&log, Record::Decision(secret));
+    append(&log, &Record::Decision(secret));
     log.publish(LIMIT).unwrap();
     log.close();
     drop(log);

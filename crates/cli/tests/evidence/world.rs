@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rmcp_guard::evidence::{DecisionRecord, EvidenceId, EvidenceLog, EvidenceOptions, OutcomeRecord, Record};
+use rmcp_guard::evidence::{DecisionRecord, EvidenceId, EvidenceLog, OutcomeRecord, Record};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -38,13 +38,9 @@ impl World {
         self.path("evidence/main/00000001")
     }
 
-    pub(crate) fn options(&self) -> EvidenceOptions {
-        EvidenceLog::options().origin("log.example/evidence")
-    }
-
     /// As a server does it.
     pub(crate) fn open(&self) -> EvidenceLog {
-        self.options().create_or_open(self.path("evidence")).unwrap()
+        EvidenceLog::options().origin("log.example/evidence").create_or_open(self.path("evidence")).unwrap()
     }
 
     pub(crate) fn write(&self, calls: std::ops::Range<u64>) {
@@ -107,10 +103,10 @@ pub(crate) fn record(log: &EvidenceLog, call: u64) {
     decision.id = Some(id);
     decision.at = Some(at(call));
     decision.method = "tools/call";
-    decision.target = if call % 2 == 0 { "read_file" } else { "write_file" }.to_owned();
+    if call.is_multiple_of(2) { "read_file" } else { "write_file" }.clone_into(&mut decision.target);
     decision.agent_did = Some(format!("did:key:z6Mk{}", call % 5));
     decision.auth_level = "BADGE";
-    decision.allow = call % 3 != 0;
+    decision.allow = !call.is_multiple_of(3);
     decision.deny_reason = (!decision.allow).then_some("trust_insufficient");
     decision.params_hash = Some(log.params_hash(None));
     let allow = decision.allow;

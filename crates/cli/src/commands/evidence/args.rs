@@ -173,10 +173,11 @@ pub(super) struct FilterArgs {
     /// Calls that were allowed, or denied.
     #[arg(long)]
     decision: Option<DecisionArg>,
-    /// Calls denied for this reason, such as trust_insufficient.
+    /// Calls denied for this reason, such as `trust_insufficient`.
     #[arg(long, value_name = "CODE")]
     reason: Option<String>,
-    /// Records of this kind: decision, outcome, policy_loaded, notice or gap.
+    /// Records of this kind: `decision`, `outcome`, `policy_loaded`, `notice`, `gap`, `coalesced` or
+    /// `coalesced_sessions`.
     #[arg(long)]
     kind: Option<String>,
     #[command(flatten)]

@@ -275,7 +275,7 @@ fn each(log: &Log, filter: &Filter, each: &mut Each<'_>) -> Result<Option<Value>
                 taken.pruned = pruned;
             }
             LogEntry::Pruned => pruned = pruned.saturating_add(1),
-            _ => redacted = redacted.saturating_add(1),
+            LogEntry::Redacted | _ => redacted = redacted.saturating_add(1),
         }
     }
     if everything {

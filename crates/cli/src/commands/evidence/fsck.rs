@@ -87,7 +87,7 @@ impl Fsck {
         self.modes(&mut findings);
         let keys = self.keys(&logs, &mut findings)?;
         let mark = self.mark(&keys, &mut findings)?;
-        verify(&logs, &keys, mark, &mut findings);
+        verify(&logs, &keys, mark.as_ref(), &mut findings);
         if let Some(newest) = logs.last() {
             tail(newest, &mut findings)?;
         }
@@ -215,10 +215,10 @@ fn modes(place: &Path, contents: bool) -> io::Result<Vec<PathBuf>> {
     Ok(open)
 }
 
-fn verify(logs: &[&Log], keys: &[VerifierKey], mark: Option<VerifiedCheckpoint>, findings: &mut Findings) {
+fn verify(logs: &[&Log], keys: &[VerifierKey], mark: Option<&VerifiedCheckpoint>, findings: &mut Findings) {
     let verifier = Verifier::new(keys.iter().cloned());
     for log in logs {
-        let of_log = mark.clone().filter(|mark| mark.checkpoint().origin == log.origin());
+        let of_log = mark.cloned().filter(|mark| mark.checkpoint().origin == log.origin());
         let verifier = of_log.into_iter().fold(verifier.clone(), Verifier::with_known_checkpoint);
         let found = verifier.verify_log(log.directory(), &mut |_, _| {});
         let name = format!("log {}", log.name());
@@ -259,7 +259,7 @@ fn index(set: &Set, findings: &mut Findings) {
         }
         Err(IndexError::Single) => findings.skipped("index", "of one log by itself there is none"),
         Err(error) => {
-            findings.unsound("index", format!("{}; `index --rebuild` makes it anew", Failure::from(error).text()))
+            findings.unsound("index", format!("{}; `index --rebuild` makes it anew", Failure::from(error).text()));
         }
     }
 }

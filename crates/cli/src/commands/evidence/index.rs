@@ -28,6 +28,7 @@ pub(crate) struct IndexArgs {
 
 #[derive(Debug, Args)]
 #[group(multiple = false)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 struct What {
     /// Make it anew.
     #[arg(long)]
@@ -101,6 +102,10 @@ fn verify(set: &Set, output: Output) -> Result<(), Failure> {
 fn refused(error: IndexError) -> Failure {
     match error {
         IndexError::Log(failure) => failure,
-        error => Failure::from(error).about("the index").with_exit(Exit::Input),
+        error @ (IndexError::Sqlite(_)
+        | IndexError::Io(_)
+        | IndexError::Foreign { .. }
+        | IndexError::Busy
+        | IndexError::Single) => Failure::from(error).about("the index").with_exit(Exit::Input),
     }
 }

@@ -137,9 +137,9 @@ impl VerifyProof {
         let (leaf, verified) = match (&self.what.receipt, &self.what.entry) {
             (Some(file), _) => {
                 let receipt = receipt(file)?;
-                let verified = receipt.verify(&proof, &keys).map_err(|error| match error {
-                    ReceiptError::UnknownLog => files::about(file, &error),
-                    error => refused(&self.file, error),
+                let verified = receipt.verify(&proof, &keys).map_err(|error| {
+                    let is_known = error != ReceiptError::UnknownLog;
+                    if is_known { refused(&self.file, error) } else { files::about(file, &error) }
                 })?;
                 (receipt.leaf, verified)
             }

@@ -33,7 +33,7 @@ pub(super) fn print_absent(output: Output, log: &Log, index: u64, what: &str) ->
 pub(super) fn print_entry(output: Output, log: &Log, index: u64, entry: &LogEntry) -> Result<(), Failure> {
     match entry {
         LogEntry::Present(bytes) => print(output, log, index, event_of(bytes).as_ref(), &Hash::of_leaf(bytes)),
-        entry => print_absent(output, log, index, absence(entry)),
+        entry @ (LogEntry::Redacted | LogEntry::Pruned | _) => print_absent(output, log, index, absence(entry)),
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn print_entry(output: Output, log: &Log, index: u64, entry: &LogEntr
 pub(super) fn absence(entry: &LogEntry) -> &'static str {
     match entry {
         LogEntry::Pruned => "pruned",
-        _ => "redacted",
+        LogEntry::Present(_) | LogEntry::Redacted | _ => "redacted",
     }
 }
 

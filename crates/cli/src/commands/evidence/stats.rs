@@ -64,6 +64,9 @@ impl Counts {
     }
 }
 
+/// What is counted, the most frequent names, and how many records have none of these.
+type List<'a> = (&'static str, Vec<(&'a str, u64)>, u64);
+
 #[derive(Debug, Default)]
 struct Tally {
     records: u64,
@@ -131,7 +134,7 @@ impl Stats {
         output.result(&self.as_json(&set, &tally, bytes, lag), &self.as_text(&set, &tally, bytes, lag))
     }
 
-    fn lists<'a>(&self, tally: &'a Tally) -> [(&'static str, Vec<(&'a str, u64)>, u64); 5] {
+    fn lists<'a>(&self, tally: &'a Tally) -> [List<'a>; 5] {
         let list = |name, counts: &'a Counts| {
             let (names, others) = counts.top(self.top);
             (name, names, others)
@@ -225,7 +228,7 @@ fn by_scan(set: &Set, filter: &Filter) -> Result<Tally, Failure> {
                     }
                 }
                 LogEntry::Pruned => tally.pruned = tally.pruned.saturating_add(1),
-                _ => tally.redacted = tally.redacted.saturating_add(1),
+                LogEntry::Redacted | _ => tally.redacted = tally.redacted.saturating_add(1),
             }
         }
     }

@@ -42,7 +42,10 @@ impl Tail {
             let logs: Vec<&Log> = positions.into_iter().filter_map(|position| set.logs().get(position)).collect();
             self.newest(&logs, output, &mut ends)?;
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             std::thread::sleep(INTERVAL);
             // a log that rolled is followed by the next
             for log in Set::open(&self.dir)?.logs() {
@@ -51,7 +54,6 @@ impl Tail {
                 ends.insert(log.name().to_owned(), end);
             }
         }
-        Ok(())
     }
 
     /// Prints the last entries of one instance, which may be of several of its logs, and notes where each ends.

@@ -141,11 +141,10 @@ fn bar() -> ProgressBar {
 
 /// A checkpoint that was kept, signed by one of `keys`.
 fn old_checkpoint(file: &Path, keys: &[VerifierKey]) -> Result<VerifiedCheckpoint, Failure> {
-    VerifiedCheckpoint::verify(&read_bytes(file, MAX_NOTE_BYTES)?, keys).map_err(|error| match error {
-        NoteError::UnknownKey => {
-            files::about(file, &"not signed by a key given here; add the key of its log, each log of a set has its own")
-        }
-        error => files::about(file, &error),
+    VerifiedCheckpoint::verify(&read_bytes(file, MAX_NOTE_BYTES)?, keys).map_err(|error| {
+        let advice = "; add the key of its log with --key, each log of a set has its own";
+        let advice = if error == NoteError::UnknownKey { advice } else { "" };
+        files::about(file, &format_args!("{error}{advice}"))
     })
 }
 

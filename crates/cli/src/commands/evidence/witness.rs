@@ -114,8 +114,9 @@ impl Show {
     }
 }
 
-/// Send the published checkpoint of each log to witnesses, and keep what they sign beside it. A server may be writing
-/// meanwhile. Exits with 1 when a witness has seen another history, with 2 when one did not sign for another reason.
+/// Send the published checkpoint of each log to witnesses, and keep what they sign beside it.
+///
+/// A server may be writing meanwhile. Exits with 1 when a witness has seen another history, with 2 when one did not sign for another reason.
 #[derive(Debug, Args)]
 #[command(
     after_help = "EXAMPLE:\n  rmcp-guard evidence witness push evidence --witness 'w.example+5e6c1e8c+B..' https://w.example/"

@@ -227,7 +227,7 @@ impl<'a> Batch<'a> {
                 }
             }
             LogEntry::Pruned => self.pruned = Some(self.next),
-            _ => self.insert(index, None, &Row::default())?,
+            LogEntry::Redacted | _ => self.insert(index, None, &Row::default())?,
         }
         Ok(())
     }

@@ -157,17 +157,17 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
-if "$binary" evidence witness push --help >/dev/null 2>&1; then
-    push() { "$binary" evidence witness push "$work/ours/$1" --witness "$vkey" --url "$url"; }
-else
-    echo "rmcp-guard has no \`evidence witness push\`: the witness's own client pushes"
-    push() { "${stock[@]}" push "$(log "$1")" "$url" "$vkey"; }
-fi
+push() { # the log
+    "$binary" evidence witness push "$work/ours/$1" --witness "$vkey" "$url/" --dangerous-loopback
+}
 our_refuse "$work/ours/1000" "$work/ours/1000.vkey" --witness "$vkey"
-push 1000 || fail 'the witness did not cosign'
-push 1000 || fail 'the witness did not cosign the same again'
+accept push 1000
+accept push 1000
 accept our_verify "$work/ours/1000" "$work/ours/1000.vkey" --witness "$vkey"
-refuse push fork
+exit=0
+push fork >"$work/out" 2>&1 || exit=$?
+[[ $exit == 1 ]] || { cat "$work/out"; fail "exit $exit, not 1, for a fork that the witness must refuse"; }
 our_refuse "$work/ours/fork" "$work/ours/1000.vkey" --witness "$vkey"
-"$aics" evidence | grep -q 'log.example/interop/1000' || fail 'the witness kept no evidence of the fork'
+"$aics" evidence >"$work/out"
+grep -q 'log.example/interop/1000' "$work/out" || fail 'the witness kept no evidence of the fork'
 echo 'the witness cosigned the log and refused its fork'

@@ -1,8 +1,7 @@
-"""Checks, builds and feeds tlog-tiles logs with aics-tlog and aics-witness, which know nothing of rmcp-guard.
+"""Checks and builds tlog-tiles logs with aics-tlog, which knows nothing of rmcp-guard.
 
     stock.py verify DIRECTORY VKEY-FILE [EARLIER-CHECKPOINT...]
     stock.py build DIRECTORY VKEY-FILE SIZE
-    stock.py push DIRECTORY WITNESS-URL WITNESS-VKEY    cosigns; exits 9 when the witness refuses
     stock.py free-port
 """
 
@@ -61,26 +60,6 @@ def build(directory: str, vkey_file: str, size: str) -> None:
     Path(vkey_file).write_text(aics_tlog.format_vkey(vkey) + "\n")
 
 
-def push(directory: str, url: str, witness_vkey: str) -> None:
-    import aics_tlog
-    from aics_witness import feeder
-
-    log = Path(directory)
-    signed = (log / "checkpoint").read_bytes()
-    size = aics_tlog.parse_checkpoint(aics_tlog.parse_note(signed).text).size
-    reader = aics_tlog.FileSystemTileReader(log)
-
-    def proof(old: int, new: int) -> list[bytes]:
-        return aics_tlog.consistency_proof_from_tiles(reader, old, new, size)
-
-    try:
-        lines = feeder.submit_checkpoint(url, signed, proof, witness_vkey=witness_vkey)
-    except (feeder.WitnessRejected, feeder.WitnessConflict) as error:
-        print(f"refused: {error}")
-        sys.exit(9)
-    (log / "checkpoint.witnessed").write_bytes(feeder.merge_cosignatures(signed, lines))
-
-
 def free_port() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -88,5 +67,5 @@ def free_port() -> None:
 
 
 if __name__ == "__main__":
-    commands = {"verify": verify, "build": build, "push": push, "free-port": free_port}
+    commands = {"verify": verify, "build": build, "free-port": free_port}
     commands[sys.argv[1]](*sys.argv[2:])

@@ -1,16 +1,22 @@
 //! What recording costs: callers, throughput, latency, and processor time for each record, of the whole process.
 //!
-//! `cargo bench --no-default-features --bench evidence [-- DIRECTORY [seconds]]`; without a directory a temporary one is taken, which may be
-//! on a file system in memory. Processor time is read from Linux; elsewhere it is left out.
+//! `cargo bench --no-default-features --bench evidence [-- DIRECTORY [seconds]]`; without a directory a temporary one is
+//! taken, which may be on a file system in memory. Processor time is read from Linux; elsewhere it is left out. The first
+//! lines say what the disk alone can do in the same run.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails tells so")]
 #![expect(clippy::cast_precision_loss, clippy::arithmetic_side_effects, reason = "figures for people")]
 #![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "quantiles")]
 
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rmcp_guard::evidence::{DecisionRecord, EvidenceLog, EvidenceMode, Record};
+use rmcp_guard::evidence::{AppendError, DecisionRecord, EvidenceLog, EvidenceMode, Record};
+
+/// Length of the probe's file: that of a segment.
+const PROBE_BYTES: usize = 64 << 20;
 
 fn record(log: &EvidenceLog, number: u64) -> Record {
     let mut record = DecisionRecord::default();
@@ -123,9 +129,10 @@ fn producing(log: &EvidenceLog, rate: Option<u64>, time: Duration) -> Run {
     let before = cpu();
     let start = Instant::now();
     let log_of_thread = log.clone();
-    let (records, mut caller_cpu) = std::thread::spawn(move || {
+    let (records, mut caller_cpu, latencies, full) = std::thread::spawn(move || {
         let log = log_of_thread;
         let mut number = 0_u64;
+        let (mut latencies, mut full) = (Vec::new(), 0_u64);
         while start.elapsed() < time {
             if let Some(rate) = rate {
                 let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
@@ -135,23 +142,28 @@ fn producing(log: &EvidenceLog, rate: Option<u64>, time: Duration) -> Run {
                 }
             }
             let record = record(&log, number);
-            let mut place = loop {
-                match log.reserve_blocking(1) {
-                    Ok(place) => break place,
-                    Err(rmcp_guard::evidence::AppendError::Full) => {}
-                    Err(error) => panic!("{error}"),
+            // the clock is looked at now and then only, or it would be a part of the cost
+            let begun = (number % 16 == 0).then(Instant::now);
+            let mut place = match log.reserve(1) {
+                Ok(place) => place,
+                Err(AppendError::Full) => {
+                    full += 1;
+                    log.reserve_blocking(1).unwrap()
                 }
+                Err(error) => panic!("{error}"),
             };
             drop(log.append(&mut place, &record).unwrap());
+            latencies.extend(begun.map(|begun| begun.elapsed()));
             number += 1;
         }
-        (number, thread_cpu())
+        (number, thread_cpu(), latencies, full)
     })
     .join()
     .unwrap();
     let own = Duration::from_nanos(records * cost_of_making(log));
     caller_cpu = caller_cpu.saturating_sub(own);
-    let run = Run { records, time: start.elapsed(), caller_cpu, process_cpu: since(&before), latencies: Vec::new() };
+    println!("{full} of {records} records met a full queue");
+    let run = Run { records, time: start.elapsed(), caller_cpu, process_cpu: since(&before), latencies };
     log.publish(Duration::from_secs(60)).unwrap();
     run
 }
@@ -163,6 +175,32 @@ fn cost_of_making(log: &EvidenceLog) -> u64 {
         std::hint::black_box(record(log, number));
     }
     (thread_cpu() - before).as_nanos() as u64 / 20_000
+}
+
+/// What the disk gives: batches of 600-byte records written to a file of zeros, each followed by a sync.
+fn disk_alone(directory: &Path, time: Duration) {
+    let path = directory.join("probe");
+    let mut file = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+    file.write_all(&vec![0; PROBE_BYTES]).unwrap();
+    file.sync_all().unwrap();
+    for batch in [1, 64] {
+        let bytes = vec![b'x'; 600 * batch];
+        let mut latencies = Vec::new();
+        let start = Instant::now();
+        while start.elapsed() < time {
+            let place = latencies.len() * bytes.len() % (PROBE_BYTES - bytes.len());
+            file.seek(SeekFrom::Start(place as u64)).unwrap();
+            let begun = Instant::now();
+            file.write_all(&bytes).unwrap();
+            file.sync_data().unwrap();
+            latencies.push(begun.elapsed());
+        }
+        let rate = (latencies.len() * batch) as f64 / start.elapsed().as_secs_f64();
+        latencies.sort_unstable();
+        let (p50, p99) = (latencies[latencies.len() / 2], latencies[latencies.len() * 99 / 100]);
+        println!("the disk alone, batches of {batch:<2} {rate:>9.0}/s  write and sync p50 {p50:?} p99 {p99:?}");
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 fn main() {
@@ -178,6 +216,7 @@ fn main() {
             .unwrap()
     };
 
+    disk_alone(directory, time.min(Duration::from_secs(2)));
     let start = Instant::now();
     let log = open("strict", EvidenceMode::Strict);
     println!("opened in {:?}; a record takes {} ns to make (left out below)", start.elapsed(), cost_of_making(&log));

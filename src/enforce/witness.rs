@@ -93,7 +93,7 @@ impl WitnessClient {
     #[must_use]
     pub fn start(self, log: &EvidenceLog, interval: Duration) -> Option<WitnessTask> {
         log.directory()?;
-        let states: Vec<_> = self.witnesses.iter().map(|witness| WitnessState::of(witness)).collect();
+        let states: Vec<_> = self.witnesses.iter().map(WitnessState::of).collect();
         let states = Arc::new(Mutex::new(states));
         let task = Background::start(self.run(log.clone(), interval.max(MIN_WITNESS_INTERVAL), Arc::clone(&states)))?;
         Some(WitnessTask { states, _task: task })

@@ -468,7 +468,7 @@ impl<'a> Members<'a> {
     }
 
     /// RFC 8785 directly: names are ASCII, so their bytes sort as UTF-16 does; every number is an exact integer; and
-    /// serde_json escapes strings as RFC 8785 has it. A map and the canonicalizer would take five times as long.
+    /// `serde_json` escapes strings as RFC 8785 has it. A map and the canonicalizer would take five times as long.
     fn into_json(mut self) -> Result<Vec<u8>, AppendError> {
         // only a notice has names of its own
         if !self.list.is_sorted_by(|(one, _), (next, _)| one < next) {

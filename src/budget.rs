@@ -67,6 +67,8 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
     use proptest::prelude::*;
 
     use super::*;

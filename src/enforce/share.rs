@@ -9,8 +9,12 @@ use crate::enforce::decide::Verdict;
 use crate::enforce::record::{EVIDENCE_UNAVAILABLE, Undecided};
 use crate::enforce::{Call, Denial, Enforcer, PresentedCredential, offered_auth_level, recorder};
 use crate::evidence::flood::{Counted, Denied, Share};
-use crate::evidence::{AppendError, EvidenceId, NoticeRecord, Record, Reservation};
-use crate::policy::{AuthLevel, Decision, DenyReason};
+use crate::evidence::{AppendError, Reservation};
+#[cfg(any(test, feature = "layer"))]
+use crate::evidence::{EvidenceId, NoticeRecord, Record};
+#[cfg(any(test, feature = "layer"))]
+use crate::policy::AuthLevel;
+use crate::policy::{Decision, DenyReason};
 
 const SHARE_USED_UP: &str = "callers who are not authenticated have used up their share of the evidence";
 
@@ -140,8 +144,9 @@ impl Enforcer {
         Self::denial(call, credential, verdict, (reason, detail), None)
     }
 
-    /// [`notice`](Self::notice) of a request to a session that was turned away, which anybody can send.
-    #[cfg_attr(not(feature = "layer"), expect(dead_code, reason = "sessions are the layer's"))]
+    /// [`notice`](Self::notice) of a request to a session that was turned away, which anybody can send: within the share of
+    /// callers who are not authenticated, and counted above it.
+    #[cfg(any(test, feature = "layer"))]
     pub(crate) fn session_refused(
         &self,
         code: &'static str,

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

@@ -194,7 +194,9 @@ impl Shared {
         let left = self.write_all(windows);
         if !left.is_empty() {
             let mut state = lock(&self.state);
-            left.into_iter().for_each(|window| state.windows.put_back(window));
+            for window in left {
+                state.windows.put_back(window);
+            }
         }
         drop(writing);
     }

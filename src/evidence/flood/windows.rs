@@ -218,6 +218,8 @@ pub(super) fn merged(windows: &[Window], what: Counted) -> Option<CoalescedRecor
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
     use std::time::{Duration, UNIX_EPOCH};
 
     use proptest::prelude::*;
@@ -286,7 +288,9 @@ mod tests {
         let one = windows.drain();
         assert_eq!(merged(&one, Counted::Decisions).unwrap().target.as_deref(), Some("read"));
         assert!(merged(&one, Counted::RefusedSessions).is_none());
-        one.into_iter().for_each(|window| windows.put_back(window));
+        for window in one {
+            windows.put_back(window);
+        }
         windows.count(&denied("write"), at(3));
         let merged = merged(&windows.drain(), Counted::Decisions).unwrap();
         assert_eq!((merged.count, merged.first, merged.last), (2, at(3), at(5)));

@@ -1,7 +1,7 @@
 //! What the writing thread and the tiler of one log know of each other, and what others may ask.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,9 +126,12 @@ impl Follow {
         self.changed.notify_all();
     }
 
-    /// For the tiler: waits until `due`, or until there is more to do than `done` says is done.
-    pub(super) fn task(&self, due: Instant, done: u64) -> Task {
+    /// For the tiler: waits until `due`, or until there is more to do than `done` says is done. What has failed is tried
+    /// again when it is due, or when the store is `ending`.
+    pub(super) fn task(&self, due: Instant, done: u64, ending: &AtomicBool) -> Task {
         const MANY: u64 = 16_384;
+        /// How often it is looked whether the store is ending, which may be known by another log first.
+        const LOOK: Duration = Duration::from_millis(50);
         let mut state = lock(&self.state);
         loop {
             let left = due.saturating_duration_since(Instant::now());
@@ -137,10 +140,12 @@ impl Follow {
                 || state.seal > state.sealed
                 || !state.jobs.is_empty()
                 || state.durable_size.saturating_sub(done) >= MANY;
-            if (urgent && !state.failing) || left.is_zero() {
+            let now = !state.failing || (state.finished && ending.load(Ordering::Relaxed));
+            if (urgent && now) || left.is_zero() {
                 let State { durable: until, durable_size: size, finished, rolled, wanted, seal, .. } = *state;
                 return Task { until, size, finished, rolled, wanted, seal };
             }
+            let left = if state.failing { left.min(LOOK) } else { left };
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -148,6 +153,7 @@ impl Follow {
     /// The tiler has published `note` of `size`.
     pub(super) fn published(&self, size: u64, note: &[u8]) {
         let mut state = lock(&self.state);
+        state.failing = false;
         state.published = size;
         state.note = note.into();
         // what came meanwhile is younger than this
@@ -157,7 +163,9 @@ impl Follow {
     }
 
     pub(super) fn sealed(&self, size: u64) {
-        lock(&self.state).sealed = size;
+        let mut state = lock(&self.state);
+        (state.failing, state.sealed) = (false, size);
+        drop(state);
         self.changed.notify_all();
     }
 

@@ -21,6 +21,8 @@ mod recovery;
 mod retention;
 mod roll;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tiler;
 mod writer;
 

@@ -32,6 +32,8 @@ const PUBLISH_ENTRIES: u64 = 65_536;
 /// Tiles are synced when so many bytes of entries came together, or so much time has passed.
 const SEAL_BYTES: u64 = 16 << 20;
 const SEAL_INTERVAL: Duration = Duration::from_secs(10);
+/// What failed is tried again so much later at most.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The thread, from the writing thread's side.
 #[derive(Debug)]
@@ -128,8 +130,6 @@ enum TilerError {
     Checkpoint(#[source] io::Error),
     #[error("the high-water mark cannot be moved")]
     Mark(#[source] OpenError),
-    #[error("the write-ahead log of a finished log cannot be removed")]
-    Remove(#[source] OpenError),
     #[error("segments of the write-ahead log cannot be given up")]
     Release(#[source] io::Error),
     /// What stands in the write-ahead log is not what was signed.
@@ -169,14 +169,18 @@ struct Tiling {
 
 impl Work {
     fn run(&self, first: LogTail, logs: &Receiver<LogTail>) {
-        self.serve(first);
+        let mut ended = self.serve(first);
         while let Ok(log) = logs.recv() {
-            self.serve(log);
+            // only now that the next log is there: it is by its write-ahead log that opening knows where the newest ends
+            if let Some(Err(error)) = ended.map(|place| remove_wal(&place)) {
+                tracing::warn!(%error, "the write-ahead log of a finished log stays until the next opening");
+            }
+            ended = self.serve(log);
         }
     }
 
-    /// Follows one log until it is finished and published.
-    fn serve(&self, log: LogTail) {
+    /// Follows one log until it is finished and published. Returns its place when all of its tiles are durable.
+    fn serve(&self, log: LogTail) -> Option<Place> {
         let LogTail { reader, tiles, follow, sink } = log;
         let mut tiling = Tiling {
             sealed_bytes: tiles.bytes(),
@@ -194,7 +198,7 @@ impl Work {
         let mut due = after(self.interval);
         self.look_around(&follow);
         loop {
-            let task = follow.task(due, tiling.tiles.frontier().size());
+            let task = follow.task(due, tiling.tiles.frontier().size(), &self.ending);
             let interval_over = due <= Instant::now();
             let result = self.step(&mut tiling, task, interval_over);
             let failed = result.is_err();
@@ -206,14 +210,14 @@ impl Work {
             follow.failing(failed);
             // what is not in tiles stays in the write-ahead log, and is taken up when the log is opened again
             if task.finished && (!failed || self.ending.load(Ordering::Relaxed)) {
-                break;
+                follow.over();
+                return (!failed && task.rolled).then(|| self.place(&tiling));
             }
             if failed || interval_over {
-                due = after(self.interval);
+                due = after(if failed { self.interval.min(RETRY) } else { self.interval });
                 self.look_around(&follow);
             }
         }
-        follow.over();
     }
 
     /// Keeps segments ready, and sees how full the disk is and how far witnesses have come.
@@ -279,9 +283,6 @@ impl Work {
         }
         for job in tiling.follow.take_jobs() {
             self.work_off(tiling, job);
-        }
-        if task.rolled && size >= task.size {
-            remove_wal(&self.place(tiling)).map_err(TilerError::Remove)?;
         }
         Ok(())
     }

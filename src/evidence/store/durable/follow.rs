@@ -222,17 +222,11 @@ impl Follow {
             published: state.published,
             sealed: state.sealed,
             behind: state.behind_since.map(|since| since.elapsed()).unwrap_or_default(),
-            tiles_failing: state.failing,
             wal_bytes: self.keeper.live_bytes(),
             witnessed: state.witnessed,
             ..LogHealth::default()
         };
         (self.written.load(Ordering::Relaxed), log)
-    }
-
-    /// Whether the last thing the tiler tried has failed.
-    pub(super) fn is_failing(&self) -> bool {
-        lock(&self.state).failing
     }
 
     /// Entries in the file are `size`.

@@ -106,6 +106,7 @@ impl DurableStore {
             tiler,
             log,
             done: 0,
+            places: (0, 0),
             last_commit: Instant::now(),
             latest,
             entry: Vec::new(),

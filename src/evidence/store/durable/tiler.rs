@@ -40,6 +40,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Tiler {
     logs: Option<Sender<LogTail>>,
     ending: Arc<AtomicBool>,
+    disk: Arc<Disk>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -55,11 +56,16 @@ impl Tiler {
         let (sender, receiver) = channel();
         let ending = Arc::new(AtomicBool::new(false));
         let interval = options.publish_interval;
-        let work = Work { storage, private, interval, disk, ending: Arc::clone(&ending) };
+        let work = Work { storage, private, interval, disk: Arc::clone(&disk), ending: Arc::clone(&ending) };
         let thread = std::thread::Builder::new()
             .name("rmcp-guard-tiler".to_owned())
             .spawn(move || work.run(first, &receiver))?;
-        Ok(Self { logs: Some(sender), ending, thread: Some(thread) })
+        Ok(Self { logs: Some(sender), ending, disk, thread: Some(thread) })
+    }
+
+    /// Whether the last thing that it tried has failed.
+    pub(super) fn is_failing(&self) -> bool {
+        lock(&self.disk.state).failing
     }
 
     /// Goes on with the next log once the one before is finished.
@@ -92,6 +98,8 @@ struct DiskState {
     free: Option<u64>,
     /// Little is left, or no segment could be made.
     low: bool,
+    /// Whether the last thing that the tiler tried has failed, for whichever log.
+    failing: bool,
 }
 
 impl Disk {
@@ -102,7 +110,11 @@ impl Disk {
     /// Says what is known of the disk.
     pub(super) fn add_to(&self, log: LogHealth) -> LogHealth {
         let state = lock(&self.state);
-        LogHealth { free_bytes: state.free, disk_low: state.low, ..log }
+        LogHealth { free_bytes: state.free, disk_low: state.low, tiles_failing: state.failing, ..log }
+    }
+
+    fn set_failing(&self, failing: bool) {
+        lock(&self.state).failing = failing;
     }
 
     /// Warns once each time little is left; `spare` is whether room for the last words of the log is ready.
@@ -207,6 +219,7 @@ impl Work {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(%error, cause, "tiles of the evidence log could not be written; tried again later");
             }
+            self.disk.set_failing(failed);
             follow.failing(failed);
             // what is not in tiles stays in the write-ahead log, and is taken up when the log is opened again
             if task.finished && (!failed || self.ending.load(Ordering::Relaxed)) {
@@ -279,6 +292,7 @@ impl Work {
             tiling.sealed_at = Instant::now();
             tiling.tiles.drop_partials(tiling.published)?;
             tiling.follow.keeper.release(size).map_err(TilerError::Release)?;
+            self.disk.set_failing(false);
             tiling.follow.sealed(size);
         }
         for job in tiling.follow.take_jobs() {
@@ -346,6 +360,7 @@ impl Work {
         let path = tiling.follow.directory.join(CHECKPOINT_FILE);
         replace_file(&*self.storage, &path, note, true).map_err(TilerError::Checkpoint)?;
         self.private.set_high_water(note).map_err(TilerError::Mark)?;
+        self.disk.set_failing(false);
         tiling.follow.published(*size, note);
         tiling.published = *size;
         Ok(())

@@ -77,6 +77,8 @@ pub(super) struct Writer {
     pub(super) log: Log,
     /// Callers' records that are written.
     pub(super) done: u64,
+    /// Places of the queue that such records still hold, and how many of these are of callers not authenticated.
+    pub(super) places: (usize, usize),
     pub(super) last_commit: Instant,
     /// The latest time that was seen, to notice a clock that goes back.
     pub(super) latest: SystemTime,
@@ -154,7 +156,7 @@ impl Writer {
 
     /// Writes as many of `items` as make one batch.
     fn write_batch(&mut self, items: &mut std::vec::IntoIter<Item>) -> io::Result<()> {
-        let (mut count, mut bytes, mut unauthenticated) = (0_usize, 0_usize, 0_usize);
+        let (mut count, mut bytes) = (0_usize, 0_usize);
         while count < BATCH_RECORDS
             && bytes < BATCH_BYTES
             && let Some(next) = items.as_slice().first()
@@ -162,22 +164,17 @@ impl Writer {
             if !self.fits(next.event.len())? && count > 0 {
                 break;
             }
-            let Some(Item { event, place, unauthenticated: is_unauthenticated }) = items.next() else { break };
+            let Some(Item { event, place, unauthenticated }) = items.next() else { break };
             let index = self.log.frontier.size();
             self.push(&event);
             place.set(Arc::clone(&self.log.origin), index, self.log.last_leaf);
             count = count.saturating_add(1);
-            unauthenticated = unauthenticated.saturating_add(usize::from(is_unauthenticated));
+            self.places.0 = self.places.0.saturating_add(1);
+            self.places.1 = self.places.1.saturating_add(usize::from(unauthenticated));
             bytes = bytes.saturating_add(event.len());
         }
         self.done = self.done.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        if self.is_strict() {
-            self.commit()?;
-        } else {
-            self.write()?;
-        }
-        self.queue.room.give_back_all(count, unauthenticated);
-        Ok(())
+        if self.is_strict() { self.commit() } else { self.write().map(drop) }
     }
 
     /// Whether an entry with an event of `bytes` fits behind the batch under construction; behind none it does.
@@ -210,8 +207,10 @@ impl Writer {
         log.wal.sync()?;
         log.committed = size;
         self.last_commit = Instant::now();
+        let follow = Arc::clone(&log.follow);
+        self.give_back();
         self.queue.progress.set_durable(self.done);
-        log.follow.committed(position, size);
+        follow.committed(position, size);
         Ok(())
     }
 
@@ -219,8 +218,19 @@ impl Writer {
     fn write(&mut self) -> io::Result<WalPosition> {
         let position = self.log.wal.write()?;
         self.log.follow.written(self.log.frontier.size());
+        if !self.is_strict() {
+            self.give_back();
+        }
         self.queue.progress.set_written(self.done);
         Ok(position)
+    }
+
+    /// Gives back the places of what is kept, before anybody is told: who is told finds room for the next.
+    fn give_back(&mut self) {
+        let (places, unauthenticated) = std::mem::take(&mut self.places);
+        if places > 0 {
+            self.queue.room.give_back_all(places, unauthenticated);
+        }
     }
 
     /// Waits while the write-ahead log is as long as it may get, since tiles are written more slowly than entries: the
@@ -238,7 +248,7 @@ impl Writer {
                 // everything is in tiles: the segment that is being written is longer than the limit
                 break;
             }
-            if self.log.follow.is_failing() || waited == Err(AppendError::Failed) {
+            if self.tiler.is_failing() || waited == Err(AppendError::Failed) {
                 return Err(io::Error::other("tiles cannot be written, and the write-ahead log has reached its limit"));
             }
         }

@@ -76,8 +76,8 @@ fn a_log_that_is_old_goes_on_in_the_next_one() {
     append(&store, "d").unwrap().wait_durable(LONG).unwrap();
     store.close();
     let sizes: Vec<_> = world.logs().iter().map(|(_, entries)| entries.len()).collect();
-    // opened a b c rolled, opened d
-    assert_eq!(sizes, [5, 2]);
+    // opened a b c rolled, opened d; or the time has come while `b` was still being dealt with
+    assert!(sizes == [5, 2] || sizes == [4, 3], "{sizes:?}");
     assert_eq!(world.texts(), ["a", "b", "c", "d"]);
 }
 

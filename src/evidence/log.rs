@@ -399,13 +399,16 @@ impl Inner {
     }
 
     fn close(&self) {
-        self.flood.close();
+        // places that are left come back when the store is closed: nobody shall take them for room
+        let left = self.flood.close();
         let mut drops = lock(&self.drops);
-        if let Some(mut place) = drops.last_place.take() {
-            self.write_gap(&mut drops, &mut place);
+        let mut last_place = drops.last_place.take();
+        if let Some(place) = &mut last_place {
+            self.write_gap(&mut drops, place);
         }
         drop(drops);
         self.store.close();
+        drop((left, last_place));
     }
 }
 

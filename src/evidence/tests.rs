@@ -36,11 +36,6 @@ fn of_callers(records: Vec<Value>) -> Vec<Value> {
     records.into_iter().filter(|record| !own(record)).collect()
 }
 
-/// The directory of the one log of `path`.
-fn log_of(path: &Path) -> PathBuf {
-    path.join("main").join("00000001")
-}
-
 /// The directory of its keys.
 fn private_of(path: &Path) -> PathBuf {
     path.with_file_name("evidence.private").join("main")

@@ -139,7 +139,9 @@ impl Flood {
     }
 
     /// Writes what is counted, and counts no more.
-    pub(super) fn close(&self) {
+    ///
+    /// Returns what is left of its places, to be given back when nobody can take them any more.
+    pub(super) fn close(&self) -> Option<Reservation> {
         let mut last_places = lock(&self.0.writing);
         let mut state = lock(&self.0.state);
         state.closed = true;
@@ -156,7 +158,7 @@ impl Flood {
                 }
             }
         }
-        *last_places = None;
+        last_places.take()
     }
 
     /// Starts the thread that writes counts while there are any. Without one they are written by the next call.

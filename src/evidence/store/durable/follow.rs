@@ -28,10 +28,7 @@ struct State {
     /// Behind the last commit frame that is durable.
     durable: Option<WalPosition>,
     durable_size: u64,
-    /// Nothing will be written behind `durable`.
-    finished: bool,
-    /// Its last entry names the next log.
-    rolled: bool,
+    end: End,
     /// Publish this size without waiting for the interval.
     wanted: u64,
     /// Make tiles of this size durable.
@@ -50,14 +47,23 @@ struct State {
     jobs: Vec<Job>,
 }
 
+/// Whether anything will be written behind what is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    Open,
+    Finished,
+    /// And the last entry names the next log.
+    Rolled,
+}
+
 /// What the tiler has to do next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
     /// Read to here.
     pub(super) until: Option<WalPosition>,
     pub(super) size: u64,
-    pub(super) finished: bool,
-    pub(super) rolled: bool,
+    pub(super) end: End,
     pub(super) wanted: u64,
     pub(super) seal: u64,
 }
@@ -95,7 +101,11 @@ impl Follow {
 
     /// Nothing follows the last commit: the tiler shall end with it.
     pub(super) fn finish(&self) {
-        lock(&self.state).finished = true;
+        let mut state = lock(&self.state);
+        if state.end == End::Open {
+            state.end = End::Finished;
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -103,7 +113,7 @@ impl Follow {
     /// write-ahead log goes.
     pub(super) fn finish_rolled(&self) {
         let mut state = lock(&self.state);
-        (state.finished, state.rolled) = (true, true);
+        state.end = End::Rolled;
         state.wanted = state.durable_size;
         state.seal = state.durable_size;
         drop(state);
@@ -135,15 +145,15 @@ impl Follow {
         let mut state = lock(&self.state);
         loop {
             let left = due.saturating_duration_since(Instant::now());
-            let urgent = state.finished
+            let urgent = state.end != End::Open
                 || (state.wanted > state.published && state.durable_size >= state.wanted)
                 || state.seal > state.sealed
                 || !state.jobs.is_empty()
                 || state.durable_size.saturating_sub(done) >= MANY;
-            let now = !state.failing || (state.finished && ending.load(Ordering::Relaxed));
+            let now = !state.failing || (state.end != End::Open && ending.load(Ordering::Relaxed));
             if (urgent && now) || left.is_zero() {
-                let State { durable: until, durable_size: size, finished, rolled, wanted, seal, .. } = *state;
-                return Task { until, size, finished, rolled, wanted, seal };
+                let State { durable: until, durable_size: size, end, wanted, seal, .. } = *state;
+                return Task { until, size, end, wanted, seal };
             }
             let left = if state.failing { left.min(LOOK) } else { left };
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -8,7 +8,6 @@ use super::store::LogTail;
 use super::writer::{Log, Writer};
 use super::{DurableOptions, Epoch, PreviousLog, PrivateDir, begin_epoch, successor};
 use crate::evidence::keyed::KeyedHash;
-use crate::evidence::note::NoteSigner as _;
 use crate::evidence::sink::RecordSink;
 use crate::evidence::wal::FrameKind;
 use crate::evidence::{OpenError, OpenErrorKind};

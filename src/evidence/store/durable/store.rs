@@ -13,11 +13,10 @@ use super::follow::Follow;
 use super::queue::Queue;
 use super::tiler::{Disk, Tiler};
 use super::writer::{Log, Writer};
-use super::{DurableOptions, OpenedInstance, PrivateDir};
+use super::{OpenedInstance, PrivateDir};
 use crate::clock::Clock;
 use crate::evidence::keyed::KeyCell;
 use crate::evidence::sink::RecordSink;
-use crate::evidence::storage::Storage;
 use crate::evidence::tiles::TileWriter;
 use crate::evidence::wal::WalReader;
 use crate::evidence::{OpenError, OpenErrorKind};
@@ -71,7 +70,6 @@ impl Current {
 /// The log on disk and the threads that write it. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct DurableStore {
-    pub(super) storage: Arc<dyn Storage>,
     pub(super) private: PrivateDir,
     pub(super) queue: Arc<Queue<Command>>,
     pub(super) current: Arc<Current>,
@@ -95,10 +93,10 @@ impl DurableStore {
         let tiler =
             Tiler::start(Arc::clone(&storage), private.clone(), &options, tail, Arc::clone(&disk)).map_err(io_error)?;
         let writer = Writer {
-            storage: Arc::clone(&storage),
+            storage,
             options,
             private: private.clone(),
-            lock,
+            _lock: lock,
             clock,
             keys,
             queue: Arc::clone(&queue),
@@ -116,7 +114,7 @@ impl DurableStore {
             .spawn(move || writer.run(notices))
             .map_err(io_error)?;
         let writer = Mutex::new(Some(thread));
-        let store = Self { storage, private, queue, current, disk, copies_dropped, writer };
+        let store = Self { private, queue, current, disk, copies_dropped, writer };
         // what opening found is durable before anything else can happen, or the log is not open
         store.commit(OPEN_WAIT).map_err(|error| OpenError::new(OpenErrorKind::Io).at(&directory).caused_by(error))?;
         Ok(store)

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{LogHealth, lock};
 use super::begin::remove_wal;
-use super::follow::{Follow, Task};
+use super::follow::{End, Follow, Task};
 use super::recovery::Place;
 use super::retention::{Job, Removal, removal_error};
 use super::store::LogTail;
@@ -222,9 +222,9 @@ impl Work {
             self.disk.set_failing(failed);
             follow.failing(failed);
             // what is not in tiles stays in the write-ahead log, and is taken up when the log is opened again
-            if task.finished && (!failed || self.ending.load(Ordering::Relaxed)) {
+            if task.end != End::Open && (!failed || self.ending.load(Ordering::Relaxed)) {
                 follow.over();
-                return (!failed && task.rolled).then(|| self.place(&tiling));
+                return (!failed && task.end == End::Rolled).then(|| self.place(&tiling));
             }
             if failed || interval_over {
                 due = after(if failed { self.interval.min(RETRY) } else { self.interval });
@@ -275,14 +275,14 @@ impl Work {
         if tiling.reader.position() < until || tiling.tiles.frontier().size() < task.size {
             return Err(TilerError::OtherTree);
         }
-        if interval_over || task.finished || task.wanted > tiling.published {
+        if interval_over || task.end != End::Open || task.wanted > tiling.published {
             self.publish(tiling)?;
         }
         let size = tiling.tiles.frontier().size();
         let bytes = tiling.tiles.bytes().saturating_sub(tiling.sealed_bytes);
         let old = interval_over && tiling.sealed_at.elapsed() >= SEAL_INTERVAL;
         // at the end too, so that a log at rest has no partial tiles but its last, of this process or an earlier one
-        let asked = task.finished || task.seal > tiling.sealed;
+        let asked = task.end != End::Open || task.seal > tiling.sealed;
         if size > tiling.sealed && (bytes >= SEAL_BYTES || old || asked) {
             // no segment is given up before a published signature covers it: opening accepts nothing else of tiles
             self.publish(tiling)?;

@@ -68,7 +68,7 @@ pub(super) struct Writer {
     pub(super) options: DurableOptions,
     pub(super) private: PrivateDir,
     /// Held for the life of the writer: one process for each instance.
-    pub(super) lock: Box<dyn StorageLock>,
+    pub(super) _lock: Box<dyn StorageLock>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: KeyCell,
     pub(super) queue: Arc<Queue<Command>>,

@@ -196,8 +196,9 @@ fn a_file_that_is_removed_replaced_or_cut_fails_the_log() {
             let world = World::new(1, mode);
             let store = world.open().unwrap();
             append(&store, "before").unwrap().wait_durable(LONG).unwrap();
-            let segments = world.disk.files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "seg"));
-            meddle(&world, &segments.last().unwrap());
+            let files = world.disk.files();
+            let segment = files.iter().rfind(|path| path.extension().is_some_and(|suffix| suffix == "seg"));
+            meddle(&world, segment.unwrap());
             let lost = append(&store, "lost").unwrap().wait_durable(LONG);
             assert_eq!(lost, Err(AppendError::Failed), "{mode:?} {name}");
             assert_failed(&store, name);

@@ -1,5 +1,7 @@
 //! The store on a simulated disk.
 
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 mod failure;
 mod incumbent;
 mod power;
@@ -109,7 +111,7 @@ impl World {
     }
 
     /// The entries of each log, with its origin; the chain in them is checked.
-    pub(super) fn logs(&self) -> Vec<(String, Vec<Vec<u8>>)> {
+    pub(super) fn logs(&self) -> Vec<records::OneLog> {
         let logs = records::read_instance(&self.storage(), &self.options.directory.join("main")).unwrap();
         for (_, entries) in &logs {
             let mut prev = NO_PREVIOUS;
@@ -140,13 +142,6 @@ impl World {
         events.iter().filter_map(|event| event["text"].as_str().map(str::to_owned)).collect()
     }
 
-    /// Checks that a note is of a tree that the log has had: its entries are the first ones of the log of that origin.
-    pub(super) fn assert_continues(&self, note: &[u8], roots: &BTreeMap<(String, u64), Hash>) {
-        let note = UnverifiedNote::parse(note).unwrap();
-        let Checkpoint { origin, size, root } = Checkpoint::parse(note.text()).unwrap();
-        assert_eq!(roots.get(&(origin.clone(), size)), Some(&root), "split view of {origin} at {size}");
-    }
-
     /// The root of each log at each size.
     pub(super) fn roots(&self) -> BTreeMap<(String, u64), Hash> {
         let mut roots = BTreeMap::new();
@@ -160,6 +155,13 @@ impl World {
         }
         roots
     }
+}
+
+/// Checks that a note is of a tree that the log has had: its entries are the first ones of the log of that origin.
+pub(super) fn assert_continues(note: &[u8], roots: &BTreeMap<(String, u64), Hash>) {
+    let note = UnverifiedNote::parse(note).unwrap();
+    let Checkpoint { origin, size, root } = Checkpoint::parse(note.text()).unwrap();
+    assert_eq!(roots.get(&(origin.clone(), size)), Some(&root), "split view of {origin} at {size}");
 }
 
 /// Appends an event with `text`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::DurableStore;
-use super::{World, append, event, seeds};
+use super::{World, append, assert_continues, event, seeds};
 use crate::evidence::storage::sim::SimDisk;
 use crate::evidence::{AppendError, EvidenceMode, EvidenceStore as _, OpenErrorKind, Receipt};
 
@@ -33,7 +33,7 @@ impl Witness {
     }
 }
 
-/// A small random generator (SplitMix64), so that a seed is a run.
+/// A small random generator (splitmix64), so that a seed is a run.
 struct Random(u64);
 
 impl Random {
@@ -102,7 +102,7 @@ fn check(world: &World, witness: &Witness, context: &str) {
     }
     let roots = world.roots();
     for note in &witness.notes {
-        world.assert_continues(note, &roots);
+        assert_continues(note, &roots);
     }
 }
 

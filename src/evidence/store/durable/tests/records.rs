@@ -13,11 +13,11 @@ use crate::evidence::storage::{Storage, read_file};
 use crate::evidence::tiles::{CHECKPOINT_FILE, TileReader};
 use crate::evidence::wal::{FrameKind, WalReader};
 
-/// The origin and the entries of each log of the instance, in order; a redacted entry is empty.
-pub(super) fn read_instance(
-    storage: &Arc<dyn Storage>,
-    instance: &Path,
-) -> Result<Vec<(String, Vec<Vec<u8>>)>, OpenError> {
+/// The origin and the entries of a log.
+pub(super) type OneLog = (String, Vec<Vec<u8>>);
+
+/// Each log of the instance, in order; a redacted entry is empty.
+pub(super) fn read_instance(storage: &Arc<dyn Storage>, instance: &Path) -> Result<Vec<OneLog>, OpenError> {
     let mut logs = Vec::new();
     for number in instance_epochs(&**storage, instance)? {
         let directory = instance.join(epoch_name(number));
@@ -31,10 +31,10 @@ pub(super) fn read_instance(
 /// The entries of one log, those in tiles and those in its write-ahead log, which a finished log does not have.
 fn read_log(place: &Place) -> Result<Vec<Vec<u8>>, OpenError> {
     let mut wal = WalReader::open(Arc::clone(&place.storage), &place.wal_directory(), &place.origin).ok();
-    let tiled = wal.as_ref().map_or_else(|| published_size(place), |wal| wal.start().size());
-    let mut tiles = TileReader::new(Arc::clone(&place.storage), &place.directory, tiled);
+    let sealed = wal.as_ref().map_or_else(|| published_size(place), |wal| wal.start().size());
+    let mut tiles = TileReader::new(Arc::clone(&place.storage), &place.directory, sealed);
     let mut entries = Vec::new();
-    for index in 0..tiled {
+    for index in 0..sealed {
         entries.push(tiles.entry(index).map_err(tile_error)?.unwrap_or_default());
     }
     while let Some(wal) = &mut wal

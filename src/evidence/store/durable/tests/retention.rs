@@ -1,7 +1,7 @@
 //! What is taken out is gone from every file, told in the log, and no proof breaks.
 
 use super::{LONG, World, append};
-use crate::evidence::{EvidenceMode, EvidenceStore as _, OpenErrorKind};
+use crate::evidence::{EvidenceMode, OpenErrorKind};
 
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())

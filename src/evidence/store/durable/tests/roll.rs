@@ -38,8 +38,7 @@ fn a_log_that_has_grown_goes_on_in_the_next_one() {
         entries.iter().map(|entry| serde_json::from_slice(&event(entry)).unwrap()).collect()
     };
     let roots = world.roots();
-    for pair in logs.windows(2) {
-        let [(origin, entries), (next_origin, next_entries)] = pair else { unreachable!() };
+    for ((origin, entries), (next_origin, next_entries)) in logs.iter().zip(logs.iter().skip(1)) {
         let (ended, begun) = (events(entries).pop().unwrap(), events(next_entries).remove(0));
         assert_eq!(ended["rmcp_guard.notice"], "log_rolled");
         assert_eq!(ended["rmcp_guard.notice.next_origin"], **next_origin);

@@ -19,8 +19,7 @@ fn append(log: &EvidenceLog) -> Result<crate::evidence::Ticket, AppendError> {
 #[test]
 fn strict_denies_while_a_sync_hangs_and_loses_nothing() {
     let mut world = World::new(1, EvidenceMode::Strict);
-    // and the one that the log keeps for its last words
-    world.options.capacity = 5;
+    world.options.capacity = 4 + crate::evidence::flood::LAST_PLACES;
     let log = world.open_log(EvidenceMode::Strict, LIMIT);
     let held = Held::new(&world.disk);
     let mut tickets = Vec::new();
@@ -45,8 +44,7 @@ fn strict_denies_while_a_sync_hangs_and_loses_nothing() {
 #[test]
 fn bounded_denies_while_a_sync_hangs_and_loses_nothing() {
     let mut world = World::new(1, EvidenceMode::Bounded);
-    // and the one that the log keeps for its last words
-    world.options.capacity = 5;
+    world.options.capacity = 4 + crate::evidence::flood::LAST_PLACES;
     let log = world.open_log(EvidenceMode::Bounded, LIMIT);
     let held = Held::new(&world.disk);
     // a few are written before the commit is due, in whose sync the thread then hangs

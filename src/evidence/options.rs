@@ -39,6 +39,8 @@ const DEFAULT_INSTANCE: &str = "main";
 /// What is appended to the log's directory to name the one of its keys.
 const PRIVATE_SUFFIX: &str = ".private";
 const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// A day.
+const MAX_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_ROLL_BYTES: u64 = 8 << 30;
 const DEFAULT_ROLL_AGE: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// How long records of bounded mode are collected before a sync: it bounds what a power cut can hide, and a sync for
@@ -194,7 +196,7 @@ impl EvidenceOptions {
         self
     }
 
-    /// How often a log that has grown publishes its checkpoint; 1 s by default. In best-effort mode also how often it is
+    /// How often a log that has grown publishes its checkpoint, 1 ms to a day; 1 s by default. In best-effort mode also how often it is
     /// synced.
     #[must_use]
     pub const fn checkpoint_interval(mut self, interval: Duration) -> Self {
@@ -277,7 +279,8 @@ impl EvidenceOptions {
                 EvidenceMode::Bounded => COMMIT_DELAY,
                 EvidenceMode::BestEffort => self.checkpoint_interval.max(COMMIT_DELAY),
             },
-            publish_interval: self.checkpoint_interval,
+            // an interval of nothing, or one without end, would keep a processor busy
+            publish_interval: self.checkpoint_interval.clamp(COMMIT_DELAY, MAX_CHECKPOINT_INTERVAL),
             roll_bytes: self.roll_bytes,
             roll_age: self.roll_age,
             low_disk_bytes: LOW_DISK_BYTES,

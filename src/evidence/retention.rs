@@ -43,9 +43,9 @@ impl EvidenceLog {
         members: Vec<(&'static str, String)>,
     ) -> Result<(), OpenError> {
         let store = self.durable().ok_or_else(|| OpenError::new(OpenErrorKind::NoSuchEntry))?;
-        store.check_removal(removal, LIMIT)?;
+        let origin = store.check_removal(removal, LIMIT)?;
         self.record_deed(name, members)?;
-        store.remove(removal, LIMIT)
+        store.remove(removal, &origin, LIMIT)
     }
 
     /// Destroys the key of keyed hashes named `key_id`, so that nobody can find what was hashed by guessing any more

@@ -33,25 +33,32 @@ pub(super) enum Job {
 }
 
 impl DurableStore {
-    /// Entries that `removal` concerns are there: makes sure of it before anything is recorded about it.
-    pub(crate) fn check_removal(&self, removal: Removal, limit: Duration) -> Result<(), OpenError> {
-        let Committed { size, .. } = self.commit(limit).map_err(append_error)?;
+    /// Entries that `removal` concerns are there: makes sure of it before anything is recorded about it. Returns the origin
+    /// of their log.
+    pub(crate) fn check_removal(&self, removal: Removal, limit: Duration) -> Result<Arc<str>, OpenError> {
+        let Committed { follow, size } = self.commit(limit).map_err(append_error)?;
         let last = match removal {
             Removal::Redact(index) => Some(index),
             Removal::Prune(below) => below.checked_sub(1),
         };
         match last {
             Some(last) if last >= size => Err(OpenError::new(OpenErrorKind::NoSuchEntry)),
-            _ => Ok(()),
+            _ => Ok(Arc::clone(&follow.origin)),
         }
     }
 
-    /// Takes entries out of the log that is being written.
-    pub(crate) fn remove(&self, removal: Removal, limit: Duration) -> Result<(), OpenError> {
+    /// Takes entries out of the log `origin`, which is being written.
+    ///
+    /// # Errors
+    /// [`OpenErrorKind::OtherLog`] when another log has followed meanwhile, whose entry of that index is another one.
+    pub(crate) fn remove(&self, removal: Removal, origin: &str, limit: Duration) -> Result<(), OpenError> {
         let until = Instant::now().checked_add(limit).unwrap_or_else(Instant::now);
         let (answer, rotated) = channel();
         self.queue.command(Command::Rotate(answer)).map_err(append_error)?;
         let Committed { follow, size } = self.answer(&rotated, until).map_err(append_error)?;
+        if *follow.origin != *origin {
+            return Err(OpenError::new(OpenErrorKind::OtherLog).at(&follow.directory));
+        }
         follow.want(size, true);
         follow.wait(size, true, until).map_err(append_error)?;
         run(&follow, |answer| Job::Release(size, answer), until)?;

@@ -205,6 +205,10 @@ impl EvidenceStore for DurableStore {
         // a second caller waits here until the first has joined
         let mut writer = lock(&self.writer);
         if let Some(thread) = writer.take() {
+            // a waker or a subscriber may drop the last handle on the writer's own thread, which cannot wait for itself
+            if thread.thread().id() == std::thread::current().id() {
+                return;
+            }
             // the writer does not panic; if it ever did, its `Drop` has failed every waiter
             let _ = thread.join();
         }

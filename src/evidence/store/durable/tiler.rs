@@ -71,8 +71,10 @@ impl Tiler {
     /// Goes on with the next log once the one before is finished.
     pub(super) fn follow(&self, log: LogTail) {
         if let Some(logs) = &self.logs {
-            // a tiler that is gone has said why, and its log is over
-            let _ = logs.send(log);
+            // for a tiler that is gone nobody waits
+            if let Err(unsent) = logs.send(log) {
+                unsent.0.follow.over();
+            }
         }
     }
 
@@ -160,6 +162,21 @@ struct Work {
     ending: Arc<AtomicBool>,
 }
 
+/// Whoever waits for the tiler is told of its end, whatever ends it: a subscriber of `tracing` may panic on this thread.
+struct Ended<'w> {
+    disk: &'w Disk,
+    follow: &'w Follow,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.disk.set_failing(true);
+        }
+        self.follow.over();
+    }
+}
+
 /// A log and how far its tiles have come.
 #[derive(Debug)]
 struct Tiling {
@@ -194,6 +211,7 @@ impl Work {
     /// Follows one log until it is finished and published. Returns its place when all of its tiles are durable.
     fn serve(&self, log: LogTail) -> Option<Place> {
         let LogTail { reader, tiles, follow, sink } = log;
+        let _ended = Ended { disk: &self.disk, follow: &follow };
         let mut tiling = Tiling {
             sealed_bytes: tiles.bytes(),
             copied: tiles.frontier().size(),
@@ -287,11 +305,12 @@ impl Work {
             // no segment is given up before a published signature covers it: opening accepts nothing else of tiles
             self.publish(tiling)?;
             tiling.tiles.sync()?;
+            tiling.tiles.drop_partials(tiling.published)?;
+            tiling.follow.keeper.release(size).map_err(TilerError::Release)?;
+            // not before: what failed on the way is tried again, and told until it is done
             tiling.sealed = size;
             tiling.sealed_bytes = tiling.tiles.bytes();
             tiling.sealed_at = Instant::now();
-            tiling.tiles.drop_partials(tiling.published)?;
-            tiling.follow.keeper.release(size).map_err(TilerError::Release)?;
             self.disk.set_failing(false);
             tiling.follow.sealed(size);
         }

@@ -326,5 +326,7 @@ impl Drop for Writer {
         // nobody is left waiting whatever ended this thread
         self.queue.end(if std::thread::panicking() { AppendError::Failed } else { AppendError::Closed });
         self.log.follow.finish();
+        // the lock is given up when nothing is written any more, also after a panic
+        self.tiler.end();
     }
 }

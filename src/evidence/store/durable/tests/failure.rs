@@ -231,3 +231,27 @@ fn best_effort_goes_on_without_its_disk() {
         }
     }
 }
+
+/// Old partial tiles or segments that cannot be given up are tried again like anything else: whoever waits for durable
+/// tiles gets them once the disk is well, and until then the health says what is wrong.
+#[test]
+fn what_cannot_be_given_up_is_told_and_tried_again() {
+    let mut world = World::new(1, EvidenceMode::Strict);
+    world.options.publish_interval = Duration::from_millis(5);
+    let store = world.open().unwrap();
+    settle(&store);
+    append(&store, "a").unwrap().wait_durable(LONG).unwrap();
+    store.publish(LONG, false).unwrap();
+    append(&store, "b").unwrap().wait_durable(LONG).unwrap();
+    store.publish(LONG, false).unwrap();
+    world.disk.inject(Fault::every(Operation::Remove, DiskError::Io).on("/tile"));
+    for _ in 0..2 {
+        assert_eq!(store.publish(Duration::from_millis(100), true).unwrap_err(), AppendError::TimedOut);
+        assert!(store.health().log.unwrap().tiles_failing);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    world.disk.heal();
+    store.publish(LONG, true).unwrap();
+    let health = store.health().log.unwrap();
+    assert_eq!((health.sealed, health.tiles_failing), (3, false));
+}

@@ -107,3 +107,24 @@ fn s32_a_destroyed_hash_key_is_nowhere_and_the_log_goes_on_under_another() {
     let told = events.iter().find(|event| event["rmcp_guard.notice"] == "params_key_shredded").unwrap();
     assert_eq!(told["rmcp_guard.notice.key_id"], key_id);
 }
+
+/// An index is that of an entry of one log: when the next log has begun meanwhile, its entry of that index stays.
+#[test]
+fn what_was_checked_in_one_log_is_not_taken_out_of_the_next() {
+    use super::super::Removal;
+    use crate::evidence::OpenErrorKind;
+    let mut world = World::new(1, EvidenceMode::Strict);
+    world.options.roll_bytes = 2_000;
+    let store = world.open().unwrap();
+    append(&store, "a").unwrap().wait_durable(LONG).unwrap();
+    store.publish(LONG, false).unwrap();
+    let origin = store.check_removal(Removal::Redact(1), LONG).unwrap();
+    let first = store.directory();
+    append(&store, &"b".repeat(3_000)).unwrap().wait_durable(LONG).unwrap();
+    append(&store, "c").unwrap().wait_durable(LONG).unwrap();
+    assert_ne!(store.directory(), first);
+    let refused = store.remove(Removal::Redact(1), &origin, LONG).unwrap_err();
+    assert_eq!(refused.kind(), OpenErrorKind::OtherLog);
+    drop(store);
+    assert_eq!(world.texts().len(), 3);
+}

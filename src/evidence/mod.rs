@@ -1,14 +1,30 @@
 //! What happened: one record for every decision and one for every outcome, kept in order.
 //!
-//! In scope: the record and its member names, hashes of arguments and results, ids, and where records live (a file or
-//! memory, behind [`EvidenceStore`]). Out of scope: what a decision is and who a caller is; this module takes strings.
+//! In scope: the record and its member names, hashes of arguments and results, ids, the log on disk with its proofs and
+//! its verifier, and memory in its place (behind [`EvidenceStore`]). Out of scope: what a decision is and who a caller
+//! is; this module takes strings.
 //!
 //! **Keeping records is part of deciding.** Places for a call's records are taken ([`EvidenceLog::reserve`]) before the
 //! call is let through; where there is none, the enforcer denies. How long it then waits is the [`EvidenceMode`].
 //!
-//! **Deployment caveat.** These records tell what happened to an operator who can trust the machine: they are private
-//! (0700, 0600), ordered and survive a crash, but whoever can write the file can rewrite it unseen. On Windows the
-//! directory's access control list takes the place of the modes, and new names are not synced.
+//! **The log is tamper-evident.** Records are entries of a Merkle tree (RFC 9162), each naming the one before, in a
+//! directory that stock tools read (c2sp.org/tlog-tiles). A checkpoint, signed with the log's own Ed25519 key, covers every
+//! record within a commit of its writing and is published each second. Who holds the public key
+//! ([`EvidenceLog::verifier_key`]) and an older checkpoint can show that nothing before it was altered, removed or put in
+//! since; [`verify`] does that, and trusts nothing in the directory. A receipt ([`Ticket::receipt`]) lets a caller hold
+//! the log to one record.
+//!
+//! **Deployment caveat.** What this does not show:
+//!
+//! - Who has the log's key can write another history. The key is in the private directory; a [`note::NoteSigner`] can
+//!   keep it elsewhere. Against its theft only outsiders help who have seen checkpoints: witnesses, or whoever kept one.
+//! - Who can write to the log's directory *and* to the private directory can put back an older copy of both, whole, and no
+//!   opening notices. Put the private directory on another volume, or let witnesses sign.
+//! - In bounded mode the last commit, about a millisecond, can be lost in a power cut, and be altered unseen by who has
+//!   the disk at that moment. Strict mode has no such window for decisions.
+//! - What the guard was never asked, and what a process that was taken over chose not to record, is not there.
+//! - Files are private (0700, 0600) on Unix. On Windows the directory's access control list takes the place of the modes,
+//!   and new names are not synced.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -24,7 +40,10 @@
 //! let mut ticket = log.append(&mut places, &Record::PolicyLoaded(loaded))?;
 //! ticket.wait_durable(log.wait_limit())?;
 //!
-//! assert_eq!(log.records()?[0]["event.name"], "rmcp_guard.policy_loaded");
+//! // the first record is the log's own, about its opening
+//! assert_eq!(log.records()?[1]["event.name"], "rmcp_guard.policy_loaded");
+//! let receipt = ticket.receipt().ok_or("it is written")?;
+//! assert_eq!((receipt.index, receipt.durable), (1, true));
 //!
 //! // what cannot be kept is refused, and the enforcer denies the call
 //! log.close();

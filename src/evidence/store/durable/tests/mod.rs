@@ -4,6 +4,8 @@
 
 mod failure;
 mod incumbent;
+#[cfg(loom)]
+mod interleaving;
 mod power;
 mod records;
 mod retention;

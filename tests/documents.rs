@@ -51,10 +51,14 @@ fn every_direct_dependency_is_explained() {
         ["Cargo.toml", "crates/cli/Cargo.toml", "examples/client/Cargo.toml", "examples/filesystem-server/Cargo.toml"]
     {
         let manifest: toml::Table = fs::read_to_string(root.join(manifest)).unwrap().parse().unwrap();
-        for table in ["dependencies", "dev-dependencies"] {
-            used.extend(
-                manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten().map(|(n, _)| n.clone()),
-            );
+        let targets = manifest.get("target").and_then(toml::Value::as_table).into_iter().flatten();
+        let targets = targets.filter_map(|(_, target)| target.as_table());
+        for tables in targets.chain([&manifest]) {
+            for table in ["dependencies", "dev-dependencies"] {
+                used.extend(
+                    tables.get(table).and_then(toml::Value::as_table).into_iter().flatten().map(|(n, _)| n.clone()),
+                );
+            }
         }
     }
     used.remove("rmcp-guard");

@@ -127,6 +127,12 @@ impl Pool {
         Ok((path, file, end))
     }
 
+    /// Takes over a segment that an earlier process made, which is used up to `end`.
+    pub(super) fn keep(&self, header: &Header, end: u64) {
+        let live = Live { number: header.number, start: header.start.size(), bytes: header.bytes, used: end };
+        self.state().live.push_back(live);
+    }
+
     /// Makes a spare segment of `bytes` bytes, filled with zeros and synced.
     fn make(&self, bytes: u64) -> io::Result<Spare> {
         let name = spare_name(self.next_spare_number()?);

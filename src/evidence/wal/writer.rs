@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{Check, END_MARK, FRAME_HEADER_BYTES, Seed, write_frame};
-use super::pool::{Pool, fill_with_zeros, no_number_left};
-use super::segment::{FIRST_FRAME, Header, MAX_ORIGIN_BYTES, list, segment_numbers};
+use super::pool::{Pool, Spare, fill_with_zeros, no_number_left};
+use super::segment::{FIRST_FRAME, Header, MAX_ORIGIN_BYTES, Segment, list, segment_numbers};
 use super::{FrameKind, OwnedFrame, WalError, WalKeeper, WalOptions, WalPosition};
 use crate::evidence::MAX_ENTRY_BYTES;
 use crate::evidence::merkle::{Frontier, Hash};
@@ -68,12 +68,14 @@ impl WalWriter {
         Self::begin_run(storage, directory, origin, start, &[], options)
     }
 
-    /// Goes on behind everything that [`WalReader`](super::WalReader) found whole, in a *new* segment that begins with
+    /// Goes on behind everything that [`WalReader`](super::WalReader) found whole, in a *new* file that begins with
     /// `tail_start` and holds `tail` from the first moment on: what a failed sync left in the page cache only is thus never
-    /// taken for durable. All segments before become spare ones.
+    /// taken for durable.
     ///
-    /// `tail` are the frames behind the first `tail_start` entries, and no other; durable tiles hold everything before.
-    /// A crash in between leaves the old segments as the log, or the new one with all of `tail`; never a part of it.
+    /// `tail` are the frames behind the first `tail_start` entries, and no other. Where these are the frames of the last
+    /// segment, a copy takes its place and the segments before it stay, which were synced before it was begun. Otherwise
+    /// durable tiles hold everything before, and all segments before become spare ones. A crash in between leaves the
+    /// old segments as the log, or the new one with all of `tail`; never a part of it.
     pub(crate) fn resume(
         storage: Arc<dyn Storage>,
         directory: &Path,
@@ -82,7 +84,45 @@ impl WalWriter {
         tail: &[OwnedFrame],
         options: WalOptions,
     ) -> Result<Self, WalError> {
-        Self::begin_run(storage, directory, origin, tail_start, tail, options)
+        let numbers = segment_numbers(&list(&*storage, directory)?);
+        let last = numbers.last().map(|last| Segment::open(&*storage, directory, *last, origin)).transpose()?;
+        let of_last = |header: &Header| {
+            header.start == *tail_start && tail.iter().all(|frame| frame.end.segment == header.number)
+        };
+        match last.map(|segment| segment.header).filter(of_last) {
+            Some(header) => Self::replace_last(storage, directory, header, &numbers, tail, options),
+            None => Self::begin_run(storage, directory, origin, tail_start, tail, options),
+        }
+    }
+
+    /// Puts a copy with `tail` in the place of the last segment, whose header is `last`.
+    fn replace_last(
+        storage: Arc<dyn Storage>,
+        directory: &Path,
+        last: Header,
+        numbers: &[u64],
+        tail: &[OwnedFrame],
+        options: WalOptions,
+    ) -> Result<Self, WalError> {
+        let pool = Pool::open(Arc::clone(&storage), directory, options)?;
+        let mut headers = Vec::new();
+        for number in numbers.iter().filter(|number| (last.run..last.number).contains(*number)) {
+            headers.push(Segment::open(&*storage, directory, *number, &last.origin)?.header);
+        }
+        // the header of a segment says where the one before ends
+        let ends = headers.iter().skip(1).chain([&last]).map(|next| next.previous_end);
+        let ends: Vec<u64> = ends.collect();
+        for (header, end) in headers.iter().zip(ends) {
+            pool.keep(header, end);
+        }
+        let least = FIRST_FRAME.saturating_add(tail_bytes(tail)).saturating_add(room_for_one());
+        let spare = pool.take(least.max(pool.first_segment()).next_multiple_of(4096))?;
+        let header = Header { bytes: spare.bytes, seed: new_seed()?, ..last };
+        let writer = Self::begin_with(pool, spare, header, tail)?;
+        for number in numbers.iter().filter(|number| **number < writer.current.run) {
+            writer.pool.retire_old(*number)?;
+        }
+        Ok(writer)
     }
 
     fn begin_run(
@@ -105,24 +145,28 @@ impl WalWriter {
         let number = superseded.last().map_or(Some(1), |last| last.checked_add(1)).ok_or_else(no_number_left)?;
         let pool = Pool::open(storage, directory, options)?;
 
-        let tail_bytes = tail.iter().fold(0_u64, |sum, frame| {
-            let frame_bytes = frame.body.len().saturating_add(FRAME_HEADER_BYTES);
-            sum.saturating_add(u64::try_from(frame_bytes).unwrap_or(u64::MAX))
-        });
         // room for as much again, and whole pages
-        let least = FIRST_FRAME.saturating_add(tail_bytes.saturating_mul(2)).saturating_add(room_for_one());
+        let least = FIRST_FRAME.saturating_add(tail_bytes(tail).saturating_mul(2)).saturating_add(room_for_one());
         let spare = pool.take(least.max(pool.first_segment()).next_multiple_of(4096))?;
-        let seed = new_seed()?;
         let header = Header {
             number,
             run: number,
             bytes: spare.bytes,
-            seed,
+            seed: new_seed()?,
             previous_end: 0,
             previous_check: Check::default(),
             origin: origin.to_owned(),
             start: start.clone(),
         };
+        let writer = Self::begin_with(pool, spare, header, tail)?;
+        for number in superseded {
+            writer.pool.retire_old(number)?;
+        }
+        Ok(writer)
+    }
+
+    /// Begins a segment that holds `tail` before it has its name.
+    fn begin_with(pool: Arc<Pool>, spare: Spare, header: Header, tail: &[OwnedFrame]) -> Result<Self, WalError> {
         let mut check = Check::default();
         let mut too_long = false;
         let mut rest = tail.iter().peekable();
@@ -130,7 +174,7 @@ impl WalWriter {
             rest.peek()?;
             let mut block = Vec::with_capacity(COPY_BYTES.saturating_add(MAX_ENTRY_BYTES));
             while let Some(frame) = rest.next_if(|_| block.len() < COPY_BYTES) {
-                match write_frame(&mut block, &seed, (frame.kind, false), &frame.body, frame.leaf.as_ref()) {
+                match write_frame(&mut block, &header.seed, (frame.kind, false), &frame.body, frame.leaf.as_ref()) {
                     Some(written) => check = written,
                     None => too_long = true,
                 }
@@ -142,11 +186,8 @@ impl WalWriter {
             // no reader makes such a frame
             return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
         }
-        for number in superseded {
-            pool.retire_old(number)?;
-        }
-        let current = Current { path, file, number, run: number, bytes: header.bytes, seed, end, check };
-        let origin = header.origin;
+        let Header { number, run, bytes, seed, origin, .. } = header;
+        let current = Current { path, file, number, run, bytes, seed, end, check };
         Ok(Self { origin, pool, current, batch: Vec::new(), unsynced: false, failed: None })
     }
 
@@ -277,6 +318,14 @@ impl WalWriter {
         self.unsynced = false;
         Ok(())
     }
+}
+
+/// Bytes of these frames.
+fn tail_bytes(tail: &[OwnedFrame]) -> u64 {
+    tail.iter().fold(0_u64, |sum, frame| {
+        let frame_bytes = frame.body.len().saturating_add(FRAME_HEADER_BYTES);
+        sum.saturating_add(u64::try_from(frame_bytes).unwrap_or(u64::MAX))
+    })
 }
 
 /// What a segment must have room for behind its header and its tail.

@@ -18,7 +18,7 @@ use crate::evidence::note::{NoteSigner, VerifierKey, sign_note};
 use crate::evidence::storage::{Storage, TEMPORARY_SUFFIX, replace_file};
 use crate::evidence::text::hex;
 use crate::evidence::tiles::{CHECKPOINT_FILE, TileWriter};
-use crate::evidence::wal::{FrameKind, WalWriter};
+use crate::evidence::wal::WalWriter;
 use crate::evidence::{OpenError, OpenErrorKind};
 
 /// Bytes of the random part of an origin.
@@ -171,9 +171,11 @@ pub(super) fn remove_wal(place: &Place) -> Result<(), OpenError> {
         return Ok(());
     }
     if has_directory(storage, &wal)? {
+        // the oldest first, and each durably: what a loss of power leaves is the end of the log, which tiles continue into
         for name in names(storage, &wal)? {
             let path = wal.join(name);
-            storage.remove_file(&path).map_err(OpenError::io(&path))?;
+            let removed = storage.remove_file(&path).and_then(|()| storage.sync_dir(&wal));
+            removed.map_err(OpenError::io(&path))?;
         }
         storage.remove_dir(&wal).map_err(OpenError::io(&wal))?;
     }
@@ -189,8 +191,9 @@ pub(super) fn finish(
     recovered: &Recovered,
     by: &[Arc<dyn NoteSigner>],
 ) -> Result<(), OpenError> {
-    for frame in &recovered.tail {
-        if let (FrameKind::Entry, Some(leaf)) = (frame.kind, frame.leaf) {
+    let mut reader = place.wal_reader()?;
+    while let Some(frame) = reader.next(None).map_err(|error| place.wal_error(error))? {
+        if let Some(leaf) = frame.leaf {
             tiles.push(&frame.body, leaf).map_err(tile_error)?;
         }
     }

@@ -230,6 +230,10 @@ impl Opening {
         let signed: Vec<_> = published.iter().chain(mark.filter(|_| current_mark)).collect();
         let recovered = place.recover(&keys, &signed)?;
         place.check_opening(&recovered, manifest.previous.as_ref())?;
+        // a process that died may have made names that no sync has covered, and what follows relies on them
+        for directory in [&place.directory, &self.directory] {
+            self.storage.sync_dir(directory).map_err(OpenError::io(directory))?;
+        }
         self.check_previous(logs, newest, mark.filter(|_| !current_mark))?;
         let (last_record_at, rolled) = recovered.last_entry.as_deref().and_then(last_record).unwrap_or((None, false));
 
@@ -343,7 +347,7 @@ impl Opening {
             Arc::clone(&self.storage),
             &place.wal_directory(),
             &place.origin,
-            &recovered.start,
+            &recovered.tail_start,
             &recovered.tail,
             self.options.wal,
         );

@@ -55,8 +55,12 @@ impl PrivateDir {
         for directory in [parent_of(&self.path), &self.path, &params] {
             create_directory(&*self.storage, directory)?;
         }
-        remove_temporary_files(&*self.storage, &self.path)?;
-        remove_temporary_files(&*self.storage, &params)
+        for directory in [&self.path, &params] {
+            remove_temporary_files(&*self.storage, directory)?;
+            // a process that died may have left a key whose name no sync has covered
+            self.storage.sync_dir(directory).map_err(OpenError::io(directory))?;
+        }
+        Ok(())
     }
 
     /// Where the signing key is.

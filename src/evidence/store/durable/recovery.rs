@@ -73,7 +73,12 @@ pub(super) struct Recovered {
     pub(super) last_entry: Option<Vec<u8>>,
     /// Bytes of the entries in the write-ahead log.
     pub(super) wal_bytes: u64,
-    /// The frames of the write-ahead log.
+    /// The first entry of the log, where the write-ahead log has it.
+    first_entry: Option<Vec<u8>>,
+    /// The tree before the frames of `tail`.
+    pub(super) tail_start: Frontier,
+    /// The frames of the last segment of the write-ahead log. A sync that failed can have left them in the page cache
+    /// only; everything before was synced before this segment was begun.
     pub(super) tail: Vec<OwnedFrame>,
     /// Whole entries behind the last signature.
     pub(super) unsigned: u64,
@@ -122,8 +127,10 @@ impl Place {
         loop {
             let offset = reader.position().offset;
             let Some(frame) = reader.next(None).map_err(|error| self.wal_error(error))? else { break };
+            scan.enter(frame.end.segment);
             scan.take(frame, offset)?;
         }
+        scan.enter(reader.position().segment);
         let torn = reader.torn_bytes().map_err(|error| self.wal_error(error))?;
         let mut recovered = scan.finish(keys, signed, torn)?;
         for signed in signed {
@@ -161,8 +168,7 @@ impl Place {
     /// The first entry, from the write-ahead log or, proven to be in its tree, from tiles.
     fn first_entry(&self, log: &Recovered) -> Result<Option<Vec<u8>>, OpenError> {
         if log.start.size() == 0 {
-            let first = log.tail.iter().find(|frame| frame.kind == FrameKind::Entry);
-            return Ok(first.map(|frame| frame.body.clone()));
+            return Ok(log.first_entry.clone());
         }
         let mut tiles = TileReader::new(Arc::clone(&self.storage), &self.directory, log.start.size());
         let entry = match tiles.entry(0) {
@@ -283,6 +289,7 @@ fn is_tile_directory(name: &str, depth: usize) -> bool {
 /// The state of [`Place::recover`] between two frames.
 struct Scan<'p> {
     place: &'p Place,
+    segment: Option<u64>,
     log: Recovered,
     /// Sizes whose roots are asked for, ascending; those reached are taken out.
     wanted: Vec<u64>,
@@ -304,11 +311,14 @@ impl<'p> Scan<'p> {
         wanted.sort_unstable_by(|one, other| other.cmp(one));
         let mut scan = Self {
             place,
+            segment: None,
             log: Recovered {
                 frontier: start.clone(),
                 last_leaf,
                 last_entry: None,
                 wal_bytes: 0,
+                first_entry: None,
+                tail_start: start.clone(),
                 tail: Vec::new(),
                 unsigned: 0,
                 torn: 0,
@@ -320,6 +330,24 @@ impl<'p> Scan<'p> {
         };
         scan.keep_root();
         scan
+    }
+
+    /// What follows stands in this segment.
+    fn enter(&mut self, segment: u64) {
+        if self.segment == Some(segment) {
+            return;
+        }
+        self.segment = Some(segment);
+        self.keep_last_entry();
+        self.log.tail.clear();
+        self.log.tail_start = self.log.frontier.clone();
+    }
+
+    fn keep_last_entry(&mut self) {
+        let last = self.log.tail.iter().rev().find(|frame| frame.kind == FrameKind::Entry);
+        if let Some(frame) = last {
+            self.log.last_entry = Some(frame.body.clone());
+        }
     }
 
     /// Checks the next frame, which begins at byte `offset` of its segment.
@@ -336,6 +364,9 @@ impl<'p> Scan<'p> {
                 log.last_leaf = leaf;
                 log.wal_bytes = log.wal_bytes.saturating_add(u64::try_from(frame.body.len()).unwrap_or(u64::MAX));
                 log.unsigned = log.unsigned.saturating_add(1);
+                if log.frontier.size() == 1 {
+                    log.first_entry = Some(frame.body.clone());
+                }
                 self.keep_root();
             }
             FrameKind::Commit => {
@@ -364,10 +395,9 @@ impl<'p> Scan<'p> {
     }
 
     fn finish(mut self, keys: &[VerifierKey], signed: &[&Signed], torn: u64) -> Result<Recovered, OpenError> {
+        self.keep_last_entry();
         let log = &mut self.log;
         log.torn = torn;
-        let last_entry = log.tail.iter().rev().find(|frame| frame.kind == FrameKind::Entry);
-        log.last_entry = last_entry.map(|frame| frame.body.clone());
         let mut signed_size = signed.iter().map(|signed| signed.size()).max().unwrap_or_default();
         if let Some(Commit { size, note, at: (path, offset) }) = self.last_commit {
             let unsigned = || OpenError::new(OpenErrorKind::Unsigned).at(&path);

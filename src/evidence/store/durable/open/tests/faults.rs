@@ -10,7 +10,7 @@ fn open_on(disk: &SimDisk) -> Result<OpenedInstance, OpenError> {
 /// Outcomes of a cut that are tried at each change; `RMCP_GUARD_FULL=1` tries many.
 fn seeds() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "how long a test runs")]
-    let full = std::env::var("RMCP_GUARD_FULL").is_ok();
+    let full = std::env::var("RMCP_GUARD_FULL").is_ok_and(|full| full == "1");
     if full { 40 } else { 1 }
 }
 

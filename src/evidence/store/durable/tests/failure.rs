@@ -255,3 +255,35 @@ fn what_cannot_be_given_up_is_told_and_tried_again() {
     let health = store.health().log.unwrap();
     assert_eq!((health.sealed, health.tiles_failing), (3, false));
 }
+
+/// Panics on the tiler's thread.
+struct Panics;
+
+impl tracing::Subscriber for Panics {
+    fn register_callsite(&self, _: &'static tracing::Metadata<'static>) -> tracing::subscriber::Interest {
+        tracing::subscriber::Interest::sometimes()
+    }
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        assert_ne!(std::thread::current().name(), Some("rmcp-guard-tiler"), "the subscriber's own trouble");
+        false
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn nobody_waits_for_a_tiler_that_is_gone() {
+    let world = World::new(1, EvidenceMode::Strict);
+    let store = tracing::dispatcher::with_default(&tracing::Dispatch::new(Panics), || world.open()).unwrap();
+    append(&store, "a").unwrap().wait_durable(LONG).unwrap();
+    assert_eq!(store.publish(LONG, false).unwrap_err(), AppendError::Failed);
+    assert!(store.health().log.unwrap().tiles_failing);
+    store.close();
+    assert_eq!(world.texts(), ["a"]);
+}

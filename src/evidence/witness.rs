@@ -192,12 +192,16 @@ impl Submission {
         let mut alone = UnverifiedNote::parse(&self.note.to_bytes()).map_err(bad)?;
         alone.add_signature_lines(lines).map_err(bad)?;
         alone.verify(std::slice::from_ref(&witness.key)).map_err(bad)?;
-        let mut wanted = String::new();
-        for line in lines.lines().filter(|line| line.split(' ').nth(1) == Some(witness.key.name())) {
-            wanted.push_str(line);
-            wanted.push('\n');
+        // only what was verified is kept, and once: a note has room for so many lines, and others are to sign it too
+        if self.note.cosigned_at(&witness.key).is_some() {
+            return Ok(());
         }
-        self.note.add_signature_lines(&wanted).map_err(bad)
+        let own = |line: &&str| {
+            let mut one = self.note.clone();
+            one.add_signature_lines(&format!("{line}\n")).is_ok() && one.cosigned_at(&witness.key).is_some()
+        };
+        let line = lines.lines().find(own).ok_or(WitnessError::BadCosignature)?;
+        self.note.add_signature_lines(&format!("{line}\n")).map_err(bad)
     }
 
     /// Names of those of `witnesses` that have signed it.

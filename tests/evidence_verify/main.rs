@@ -14,6 +14,7 @@ mod builder;
 mod edits;
 mod engine;
 mod flips;
+mod forged;
 mod reading;
 mod removal;
 mod sets;

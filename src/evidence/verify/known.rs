@@ -1,6 +1,6 @@
 //! Roots of earlier sizes, gathered while the pass goes by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::report::{FindingKind, Report};
 use super::tree::{above, peaks, root_of_edges};
@@ -21,6 +21,14 @@ impl Known {
     pub(super) fn new(checkpoint: Checkpoint, path: Option<PathBuf>) -> Self {
         let edges = (0..8).map(|level| above(checkpoint.size, level).is_multiple_of(256).then(Vec::new)).collect();
         Self { checkpoint, path, edges }
+    }
+
+    pub(super) const fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Takes what tile `index` of `level` should be, where the earlier tree ends in it.

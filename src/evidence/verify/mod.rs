@@ -8,7 +8,8 @@
 //! checkpoint covers yet is not what a log can be held to.
 //!
 //! **What no check of one copy can see.** A log that was rolled back to an older checkpoint of its own is intact in
-//! itself. Give the newest checkpoint that you have seen ([`Verifier::with_known_checkpoint`]), or demand witnesses.
+//! itself, also with the cosignatures that it had then. Give the newest checkpoint that you have seen
+//! ([`Verifier::with_known_checkpoint`]), best one that a witness has shown you.
 
 mod entries;
 pub(super) mod files;
@@ -29,7 +30,7 @@ use self::files::{FileError, LogFiles};
 use self::known::Known;
 use self::pass::{Facts, Pass};
 use self::trusted::TrustedTiles;
-use super::checkpoint::VerifiedCheckpoint;
+use super::checkpoint::{Checkpoint, VerifiedCheckpoint};
 use super::merkle::{Hash, ProofError, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion};
 use super::note::{MAX_NOTE_BYTES, NoteError, UnverifiedNote, VerifierKey};
 use super::tiles::{CHECKPOINT_FILE, WITNESSED_FILE};
@@ -74,7 +75,8 @@ impl Verifier {
         self
     }
 
-    /// Also demands cosignatures of at least `quorum` of `witnesses` on the newest witnessed checkpoint.
+    /// Also demands cosignatures of at least `quorum` of `witnesses` on the newest witnessed checkpoint. What was added
+    /// behind that one, no witness has seen.
     #[must_use]
     pub fn with_witnesses(mut self, witnesses: impl IntoIterator<Item = VerifierKey>, quorum: usize) -> Self {
         self.witnesses = witnesses.into_iter().collect();
@@ -103,12 +105,16 @@ impl Verifier {
     #[must_use]
     pub fn verify_log(&self, directory: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Report {
         let (mut report, _) = self.check(directory.as_ref(), &self.keys, progress);
+        self.check_identity(&mut report);
+        report
+    }
+
+    /// Whether another log stands in the place of one that was seen.
+    fn check_identity(&self, report: &mut Report) {
         let is_known = |known: &VerifiedCheckpoint| report.origin.as_ref() == Some(&known.checkpoint().origin);
         if report.origin.is_some() && !self.known.is_empty() && !self.known.iter().any(is_known) {
-            // another log stands in the place of the one that was seen
             report.find(FindingKind::LogMissing, None, None);
         }
-        report
     }
 
     /// Checks every log of a set, in order, and that each continues the one before; also that no log is missing of a key
@@ -122,13 +128,24 @@ impl Verifier {
 
     /// Checks the entries of `range` against the signed root, each by its inclusion, and the chain within it. Of the
     /// rest of the log only the hashes on the way are read, so what is redacted or pruned cannot be told from the
-    /// records: redacted entries are counted, and pruned ones are [`FindingKind::Missing`].
+    /// records: redacted entries are counted, and pruned ones are [`FindingKind::Missing`]. Known checkpoints and
+    /// witnesses count as for a whole log.
     #[must_use]
     pub fn verify_range(&self, directory: impl AsRef<Path>, range: Range<u64>) -> Report {
         let files = LogFiles::new(directory.as_ref());
         let mut report = Report::new(directory.as_ref());
+        // read before the checkpoint, as for a whole log
+        let witnessed = files.read(Path::new(WITNESSED_FILE), MAX_NOTE_BYTES);
         if let Some(signed) = signed(&files, &self.keys, &mut report) {
+            let checkpoint = signed.checkpoint();
+            let mut known = self.known_of(&checkpoint.origin);
+            known.extend(self.check_witnessed(witnessed, &signed, &self.keys, &mut report));
             self.check_range(&files, &signed, range, &mut report);
+            for known in known {
+                check_continues(&files, known.checkpoint(), checkpoint, known.path(), &mut report);
+            }
+            self.check_identity(&mut report);
+            report.sort();
         }
         report
     }
@@ -174,19 +191,7 @@ impl Verifier {
             report.find(FindingKind::Inconsistent, None, None);
             return report;
         }
-        let files = LogFiles::new(directory.as_ref());
-        let proof = TrustedTiles::open(&files, new.size, &new.root)
-            .and_then(|mut tiles| prove_consistency(&mut tiles, old.size, new.size));
-        match proof {
-            Err(finding) => report.add(finding),
-            // the hashes are those of the new root, so it is the old one that does not fit
-            Ok(proof) => {
-                let proof = proof.unwrap_or_default();
-                if verify_consistency((old.size, &old.root), (new.size, &new.root), &proof).is_err() {
-                    report.find(FindingKind::Inconsistent, old.size, None);
-                }
-            }
-        }
+        check_continues(&LogFiles::new(directory.as_ref()), old, new, None, &mut report);
         report
     }
 
@@ -312,6 +317,25 @@ const fn bad_note(error: NoteError) -> FindingKind {
     match error {
         NoteError::UnknownKey => FindingKind::UntrustedLog,
         NoteError::Malformed | NoteError::BadSignature => FindingKind::BadCheckpoint,
+    }
+}
+
+/// Checks that `new` continues `old`, which is of the same log, with hashes from its tiles; `path` is where `old` is from.
+fn check_continues(files: &LogFiles, old: &Checkpoint, new: &Checkpoint, path: Option<&Path>, report: &mut Report) {
+    if old.size > new.size {
+        return report.find(FindingKind::Inconsistent, new.size, path);
+    }
+    let proof = TrustedTiles::open(files, new.size, &new.root)
+        .and_then(|mut tiles| prove_consistency(&mut tiles, old.size, new.size));
+    match proof {
+        Err(finding) => report.add(finding),
+        // the hashes are those of the new root, so it is the old one that does not fit
+        Ok(proof) => {
+            let proof = proof.unwrap_or_default();
+            if verify_consistency((old.size, &old.root), (new.size, &new.root), &proof).is_err() {
+                report.find(FindingKind::Inconsistent, old.size, path);
+            }
+        }
     }
 }
 

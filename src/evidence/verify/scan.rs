@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::entries::Opened;
-use super::files::{BundleBuffer, FileError, LogFiles};
+use super::files::{BundleBuffer, FileError, LogFiles, Tile};
 use super::report::{FindingKind, Report};
 use crate::encoding::parse_unique_json;
 use crate::evidence::merkle::Hash;
@@ -91,7 +91,17 @@ impl Scan<'_> {
                 }
             }
             TileKind::Hashes(level) if tile.width != needed.width => self.compare_hashes(level, tile, needed),
-            TileKind::Redacted if tile.width != needed.width => self.compare_entries(tile, needed),
+            TileKind::Redacted if tile.width != needed.width => {
+                let plain = TilePath { kind: TileKind::Entries, ..needed };
+                let is_there = |path: TilePath| self.files.open(Path::new(&path.to_relative())).is_ok();
+                if is_there(plain) && !is_there(needed) {
+                    // what it says was taken out is in the bundle that the pass has read
+                    let index = Some(tile.index.saturating_mul(256));
+                    self.report.find(FindingKind::UnexpectedFile, index, Some(Path::new(path)));
+                } else {
+                    self.compare_entries(tile, needed);
+                }
+            }
             // the pass has read it
             TileKind::Hashes(_) | TileKind::Redacted => {}
         }
@@ -104,12 +114,25 @@ impl Scan<'_> {
             Ok(tile) => tile,
             Err(unusable) => return self.report.find(unusable.error.kind(), first, Some(&path)),
         };
-        // what is wrong with the tile itself was found before
-        let Ok(right) = self.files.tile(level, needed.index, needed.width) else { return };
+        let Some(right) = self.right(level, needed, first, &path) else { return };
         for (slot, (found, right)) in found.hashes.iter().zip(&right.hashes).enumerate() {
             if found != right {
                 let index = super::tree::first_leaf(level, extra.index, slot);
                 self.report.find(FindingKind::HashAltered, index, Some(&path));
+            }
+        }
+    }
+
+    /// The tile that `extra` is compared with. Where there is none any more, nobody vouches for what lies in its place.
+    fn right(&mut self, level: u8, needed: TilePath, first: Option<u64>, extra: &Path) -> Option<Tile> {
+        match self.files.tile(level, needed.index, needed.width) {
+            Ok(tile) => Some(tile),
+            Err(unusable) => {
+                // what else is wrong with the tile was found before
+                if unusable.error == FileError::Missing {
+                    self.report.find(FindingKind::UnexpectedFile, first, Some(extra));
+                }
+                None
             }
         }
     }
@@ -120,7 +143,7 @@ impl Scan<'_> {
             Ok(bundle) => bundle,
             Err(unusable) => return self.report.find(unusable.error.kind(), start, Some(&unusable.path)),
         };
-        let Ok(right) = self.files.tile(0, needed.index, needed.width) else { return };
+        let Some(right) = self.right(0, needed, Some(start), &bundle.path) else { return };
         let mut found: Vec<Option<Hash>> = Vec::new();
         let is_redacted = bundle.redacted;
         let count = extra.width.min(needed.width);

@@ -164,7 +164,7 @@ impl<'a> Pass<'a> {
                 self.leave(number, root);
             }
             if self.missing_files > MAX_MISSING_FILES {
-                self.account_for_removals();
+                self.give_up();
                 return Facts::default();
             }
             progress(end.min(self.size).max(start), self.size);
@@ -174,13 +174,30 @@ impl<'a> Pass<'a> {
         if let Some(record) = self.last.take() {
             self.report.last_at = timestamp(&record);
         }
-        if self.proof == Proof::Refuted
-            && self.report.findings.iter().all(|finding| finding.verdict() != super::Verdict::Tampered)
-        {
-            // nothing of the above may ever end in a log that passes
+        self.conclude();
+        if self.proof == Proof::Whole { self.facts } else { Facts::default() }
+    }
+
+    /// Nothing that is not proven may end in a log that passes, whatever was found or not.
+    fn conclude(&mut self) {
+        let least = match self.proof {
+            Proof::Whole => super::Verdict::Intact,
+            Proof::Partial => super::Verdict::Incomplete,
+            Proof::Refuted => super::Verdict::Tampered,
+        };
+        if self.report.verdict < least {
             self.report.find(FindingKind::RootMismatch, None, None);
         }
-        if self.proof == Proof::Whole { self.facts } else { Facts::default() }
+    }
+
+    /// Ends a pass that has not come to the root, so that nothing it has read is proven: neither entries nor what they
+    /// say was pruned.
+    fn give_up(&mut self) {
+        self.facts = Facts::default();
+        self.report.entries_checked = 0;
+        self.proof = self.proof.max(if self.edges_right { Proof::Partial } else { Proof::Refuted });
+        self.account_for_removals();
+        self.conclude();
     }
 
     /// Reads the partial tiles at the right edge and compares what they give with the signed root.
@@ -285,6 +302,12 @@ impl<'a> Pass<'a> {
         self.note_known(level, index, &best);
         let root = whole(&best).and_then(|hashes| subtree_root(&hashes));
         if state.linked {
+            let is_contradicted = state.computed.iter().zip(&best).any(|(below, own)| below.is_some() && below != own);
+            if !state.trusted && is_contradicted {
+                // the tile above vouches for this one, but nobody for that; below is something else
+                self.proof = Proof::Refuted;
+                self.report.entries_checked = state.checked_before;
+            }
             return root;
         }
         self.compare_tile(level, index, state.tile.as_ref(), &best);

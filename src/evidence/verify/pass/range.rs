@@ -45,6 +45,8 @@ impl Pass<'_> {
         if let Some(record) = self.last.take() {
             self.report.last_at = timestamp(&record);
         }
+        // what refutes the range may lie outside of it
+        self.conclude();
     }
 
     /// Whether all tiles above the leaves of tile `number` are trusted; names the first that is not.

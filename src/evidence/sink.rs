@@ -238,8 +238,10 @@ mod tests {
             }
         });
         let start = Instant::now();
-        let settled =
-            || u64::try_from(events.lock().unwrap().len()).unwrap() + dropped.load(Ordering::Relaxed) >= expected;
+        let settled = || {
+            u64::try_from(events.lock().unwrap().len()).unwrap().saturating_add(dropped.load(Ordering::Relaxed))
+                >= expected
+        };
         while !settled() && start.elapsed() < Duration::from_secs(30) {
             std::thread::sleep(Duration::from_millis(2));
         }

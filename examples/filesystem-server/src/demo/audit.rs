@@ -71,14 +71,14 @@ fn catch_forgery(verifier: &Verifier, sample: &Sample) -> Result<()> {
     let copy = tempfile::tempdir()?;
     copy_directory(&sample.directory, copy.path())?;
     let forged = replaced(&sample.bytes, was, becomes).context("the entry does not name the tool")?;
-    let mut files = 0;
+    let mut found = false;
     for path in files_below(&copy.path().join("tile/entries"))? {
         if let Some(bytes) = replaced(&fs::read(&path)?, &sample.bytes, &forged) {
             fs::write(&path, bytes)?;
-            files += 1;
+            found = true;
         }
     }
-    ensure!(files > 0, "the entry was not found in the copy");
+    ensure!(found, "the entry was not found in the copy");
 
     let report = verifier.verify_log(copy.path(), &mut |_, _| {});
     let caught = report.findings.first().context("the forgery was not caught")?;

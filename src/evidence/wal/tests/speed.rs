@@ -61,7 +61,7 @@ fn records_written_and_synced() {
             }
         }
         let rate = records * 1000 / u64::try_from(begun.elapsed().as_millis()).unwrap();
-        let each = (processor_time() - processor).as_nanos() / u128::from(records);
+        let each = processor_time().saturating_sub(processor).as_nanos() / u128::from(records);
         say(&format!(
             "batches of {batch}: {rate} records/s, {each} ns of processor a record, {segment} segments, longest commit \
              {longest:?}"
@@ -101,7 +101,7 @@ fn a_gibibyte_read_and_checked() {
             }
         }
         assert_eq!(tree, frontier);
-        let processor = processor_time() - processor;
+        let processor = processor_time().saturating_sub(processor);
         say(&format!(
             "{} entries, {commits} roots, 1 GiB in {:?}, processor {processor:?}",
             tree.size(),

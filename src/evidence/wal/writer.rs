@@ -90,24 +90,24 @@ impl WalWriter {
             header.start == *tail_start && tail.iter().all(|frame| frame.end.segment == header.number)
         };
         match last.map(|segment| segment.header).filter(of_last) {
-            Some(header) => Self::replace_last(storage, directory, header, &numbers, tail, options),
+            Some(header) => Self::replace_last(&storage, directory, header, &numbers, tail, options),
             None => Self::begin_run(storage, directory, origin, tail_start, tail, options),
         }
     }
 
     /// Puts a copy with `tail` in the place of the last segment, whose header is `last`.
     fn replace_last(
-        storage: Arc<dyn Storage>,
+        storage: &Arc<dyn Storage>,
         directory: &Path,
         last: Header,
         numbers: &[u64],
         tail: &[OwnedFrame],
         options: WalOptions,
     ) -> Result<Self, WalError> {
-        let pool = Pool::open(Arc::clone(&storage), directory, options)?;
+        let pool = Pool::open(Arc::clone(storage), directory, options)?;
         let mut headers = Vec::new();
         for number in numbers.iter().filter(|number| (last.run..last.number).contains(*number)) {
-            headers.push(Segment::open(&*storage, directory, *number, &last.origin)?.header);
+            headers.push(Segment::open(&**storage, directory, *number, &last.origin)?.header);
         }
         // the header of a segment says where the one before ends
         let ends = headers.iter().skip(1).chain([&last]).map(|next| next.previous_end);
@@ -115,10 +115,10 @@ impl WalWriter {
         for (header, end) in headers.iter().zip(ends) {
             pool.keep(header, end);
         }
-        let least = FIRST_FRAME.saturating_add(tail_bytes(tail)).saturating_add(room_for_one());
-        let spare = pool.take(least.max(pool.first_segment()).next_multiple_of(4096))?;
+        let needed = FIRST_FRAME.saturating_add(tail_bytes(tail)).saturating_add(room_for_one());
+        let spare = pool.take(needed.max(pool.first_segment()).next_multiple_of(4096))?;
         let header = Header { bytes: spare.bytes, seed: new_seed()?, ..last };
-        let writer = Self::begin_with(pool, spare, header, tail)?;
+        let writer = Self::begin_with(pool, &spare, header, tail)?;
         for number in numbers.iter().filter(|number| **number < writer.current.run) {
             writer.pool.retire_old(*number)?;
         }
@@ -158,7 +158,7 @@ impl WalWriter {
             origin: origin.to_owned(),
             start: start.clone(),
         };
-        let writer = Self::begin_with(pool, spare, header, tail)?;
+        let writer = Self::begin_with(pool, &spare, header, tail)?;
         for number in superseded {
             writer.pool.retire_old(number)?;
         }
@@ -166,7 +166,7 @@ impl WalWriter {
     }
 
     /// Begins a segment that holds `tail` before it has its name.
-    fn begin_with(pool: Arc<Pool>, spare: Spare, header: Header, tail: &[OwnedFrame]) -> Result<Self, WalError> {
+    fn begin_with(pool: Arc<Pool>, spare: &Spare, header: Header, tail: &[OwnedFrame]) -> Result<Self, WalError> {
         let mut check = Check::default();
         let mut too_long = false;
         let mut rest = tail.iter().peekable();
@@ -181,7 +181,7 @@ impl WalWriter {
             }
             Some(block)
         });
-        let (path, file, end) = pool.begin(&spare, &header, blocks)?;
+        let (path, file, end) = pool.begin(spare, &header, blocks)?;
         if too_long {
             // no reader makes such a frame
             return Err(io::Error::from(io::ErrorKind::InvalidInput).into());

@@ -4,7 +4,7 @@
 //! taken, which may be on a file system in memory. Processor time is read from Linux; elsewhere it is left out. The first
 //! lines say what the disk alone can do in the same run.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails tells so")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a measurement that fails tells so")]
 #![expect(clippy::cast_precision_loss, clippy::arithmetic_side_effects, reason = "figures for people")]
 #![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "quantiles")]
 
@@ -21,7 +21,7 @@ const PROBE_BYTES: usize = 64 << 20;
 fn record(log: &EvidenceLog, number: u64) -> Record {
     let mut record = DecisionRecord::default();
     record.method = "tools/call";
-    record.target = "read_file".to_owned();
+    "read_file".clone_into(&mut record.target);
     record.allow = true;
     record.auth_level = "BADGE";
     record.agent_did = Some("did:web:agents.example.com:reader".to_owned());
@@ -29,8 +29,8 @@ fn record(log: &EvidenceLog, number: u64) -> Record {
     record.badge_issuer = Some("https://registry.example.com".to_owned());
     record.trust_level = Some(2);
     record.params_hash = Some(log.keyed_hash("params", format!("{{\"path\":\"/srv/files/{number}\"}}").as_bytes()));
-    record.policy_version = "2026-01".to_owned();
-    record.policy_digest = "sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU".to_owned();
+    "2026-01".clone_into(&mut record.policy_version);
+    "sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU".clone_into(&mut record.policy_digest);
     record.profile = "interop";
     record.rule = Some("read_*".to_owned());
     record.transport = "http";
@@ -143,7 +143,7 @@ fn producing(log: &EvidenceLog, rate: Option<u64>, time: Duration) -> Run {
             }
             let record = record(&log, number);
             // the clock is looked at now and then only, or it would be a part of the cost
-            let begun = (number % 16 == 0).then(Instant::now);
+            let begun = number.is_multiple_of(16).then(Instant::now);
             let mut place = match log.reserve(1) {
                 Ok(place) => place,
                 Err(AppendError::Full) => {
@@ -174,7 +174,7 @@ fn cost_of_making(log: &EvidenceLog) -> u64 {
     for number in 0..20_000 {
         std::hint::black_box(record(log, number));
     }
-    (thread_cpu() - before).as_nanos() as u64 / 20_000
+    thread_cpu().saturating_sub(before).as_nanos() as u64 / 20_000
 }
 
 /// What the disk gives: batches of 600-byte records written to a file of zeros, each followed by a sync.

@@ -1,6 +1,6 @@
 //! Witnesses: what they sign is kept and counts, what they refuse is told, and none of it costs the log anything.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod witness;
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A log with one publication after the other.
 struct Log {
-    log: EvidenceLog,
+    evidence: EvidenceLog,
     directory: PathBuf,
     _home: tempfile::TempDir,
 }
@@ -32,11 +32,11 @@ impl Log {
         // what is published is for the test to say
         let log = options.checkpoint_interval(Duration::from_secs(3600)).create(home.path().join("evidence")).unwrap();
         let directory = log.directory().unwrap();
-        Self { log, directory, _home: home }
+        Self { evidence: log, directory, _home: home }
     }
 
     fn key(&self) -> VerifierKey {
-        self.log.verifier_key().unwrap()
+        self.evidence.verifier_key().unwrap()
     }
 
     /// Adds records and publishes.
@@ -44,10 +44,10 @@ impl Log {
         for _ in 0..records {
             let now = SystemTime::UNIX_EPOCH;
             let notice = NoticeRecord::new(EvidenceId::generate(now), now, "grown", Vec::new());
-            let mut place = self.log.reserve_blocking(1).unwrap();
-            self.log.append(&mut place, &Record::Notice(notice)).unwrap().wait_durable(PATIENCE).unwrap();
+            let mut place = self.evidence.reserve_blocking(1).unwrap();
+            self.evidence.append(&mut place, &Record::Notice(notice)).unwrap().wait_durable(PATIENCE).unwrap();
         }
-        self.log.publish(PATIENCE).unwrap();
+        self.evidence.publish(PATIENCE).unwrap();
     }
 }
 
@@ -132,7 +132,7 @@ async fn a_fork_is_refused() {
         let options = EvidenceLog::options().origin("forked.example").wait_limit(PATIENCE).private_dir(&private);
         let log = options.checkpoint_interval(Duration::from_secs(3600)).create(home.path().join("evidence")).unwrap();
         let directory = log.directory().unwrap();
-        let fork = Log { log, directory, _home: tempfile::tempdir().unwrap() };
+        let fork = Log { evidence: log, directory, _home: tempfile::tempdir().unwrap() };
         fork.grow(records);
         forks.push(fork);
     }
@@ -171,7 +171,7 @@ async fn a_witness_that_fails_costs_neither_the_others_nor_the_log() {
     log.grow(3);
     let good = witness::start("good.example", &[log.key()], Temper::Honest).await;
     let bad = witness::start("bad.example", &[log.key()], Temper::Fails(500)).await;
-    let task = client(&[&bad, &good]).start(&log.log, Duration::from_secs(1)).unwrap();
+    let task = client(&[&bad, &good]).start(&log.evidence, Duration::from_secs(1)).unwrap();
     let signed = tokio::time::timeout(PATIENCE, async {
         loop {
             let states = task.states();

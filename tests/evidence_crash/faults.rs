@@ -66,9 +66,9 @@ fn inject(call: &str, fault: &str, number: u64, tally: &mut Tally) {
         return;
     };
     if said.closed {
-        tally.unharmed += 1
+        tally.unharmed += 1;
     } else {
-        tally.failed += 1
+        tally.failed += 1;
     }
     // undisturbed now, the log opens, is whole, and has every acknowledged record
     recovered(&job, &said.acked, key);

@@ -64,7 +64,8 @@ fn kill_cycles(mode: EvidenceMode, callers: usize, cycles: u32, seed: u64) {
         for life in 0..2 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let pause = Duration::from_micros((random >> 33) % 150_000);
-            let moment = if (random >> 20) % 4 == 0 { Moment::AfterStart(pause) } else { Moment::AfterOpening(pause) };
+            let moment =
+                if (random >> 20).is_multiple_of(4) { Moment::AfterStart(pause) } else { Moment::AfterOpening(pause) };
             job.life = life;
             let said = run_and_kill(&job, moment);
             key = key.or(said.key);

@@ -25,7 +25,7 @@ pub(crate) fn run(job: &Job) -> Result<(), String> {
                 })
             })
             .collect();
-        callers.into_iter().filter_map(|caller| caller.join().ok().and_then(Result::err)).next()
+        callers.into_iter().find_map(|caller| caller.join().ok().and_then(Result::err))
     });
     if let Some(error) = failed {
         // nothing may be acknowledged after a failure, so try again: each of these must fail too

@@ -49,7 +49,7 @@ pub(crate) async fn start(name: &'static str, log_keys: &[VerifierKey], temper: 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/prefix/", listener.local_addr().unwrap());
     let app = Router::new().route("/prefix/add-checkpoint", post(add_checkpoint)).with_state(desk);
-    tokio::task::spawn(async move { axum::serve(listener, app).await });
+    tokio::spawn(async move { axum::serve(listener, app).await });
     Witness::new(public, url).unwrap()
 }
 

@@ -203,5 +203,7 @@ pub(super) fn finish(
     }
     let note = sign_tree(&place.origin, &recovered.frontier, by)?;
     let path = place.directory.join(CHECKPOINT_FILE);
-    replace_file(&*place.storage, &path, &note, true).map_err(OpenError::io(&path))
+    replace_file(&*place.storage, &path, &note, true).map_err(OpenError::io(&path))?;
+    // those of the process that died may be torn, and this log has no other occasion
+    tiles.drop_partials(recovered.frontier.size()).map_err(tile_error)
 }

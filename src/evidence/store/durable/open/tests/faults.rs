@@ -153,6 +153,31 @@ fn a_closed_log_that_was_published_keeps_its_write_ahead_log_until_its_tiles_are
     }
 }
 
+/// What a loss of power leaves of an unsynced tile may be torn, and a verifier takes such a file for an altered one.
+#[test]
+fn partial_tiles_of_a_process_that_died_do_not_outlive_the_end_of_its_log() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut log = open_on(&disk).unwrap();
+        log.append(20);
+        log.roll();
+        let end = log.epoch.as_previous();
+        while let Some(frame) = log.epoch.unsealed.next(None).unwrap() {
+            if let Some(leaf) = frame.leaf {
+                log.epoch.tiles.push(&frame.body, leaf).unwrap();
+                log.epoch.tiles.write_partials().unwrap();
+            }
+        }
+        begin_epoch(&log.storage, &log.options, &log.private, 2, Some(end.clone()), SystemTime::UNIX_EPOCH).unwrap();
+        drop(log);
+        let log = open_on(&disk.crash(seed)).unwrap();
+        for kind in ["0", "entries"] {
+            let partials = log.storage.list(&log.directory.join(format!("00000001/tile/{kind}/000.p"))).unwrap();
+            assert_eq!(partials, [end.size.to_string()], "{kind}, {seed}");
+        }
+    }
+}
+
 /// A disk that refuses, such as one that is mounted read-only or is full: told with the file, and nothing is lost by it.
 #[test]
 fn a_disk_that_refuses_is_told_with_its_path() {

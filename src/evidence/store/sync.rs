@@ -1,6 +1,4 @@
 //! The locks between callers and the writing thread: the standard library's, or loom's, which tries every interleaving.
-//!
-//! Its tests run by `RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --lib loom_`.
 
 #[cfg(all(test, loom))]
 pub(in crate::evidence) use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU64};

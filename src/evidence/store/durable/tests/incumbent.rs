@@ -1,4 +1,4 @@
-//! The four faults of the peer's evidence store (evidence.md 6, number 19): records skipped in silence, failed deliveries
+//! The four faults of the peer's evidence store: records skipped in silence, failed deliveries
 //! ignored, no fsync, no chain.
 
 use super::{Held, LONG, World, append, settle};

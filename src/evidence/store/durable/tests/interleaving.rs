@@ -1,6 +1,4 @@
-//! Every interleaving of callers and the writing thread, tried by loom (evidence.md 6, number 14):
-//!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --lib loom_`
+//! Every interleaving of callers and the writing thread, tried by loom; `.ci/run` has the command.
 
 use loom::future::block_on;
 use loom::thread;

@@ -106,7 +106,7 @@ fn check(world: &World, witness: &Witness, context: &str) {
     }
 }
 
-/// evidence.md 6, number 10: any subset of unsynced sectors and names may be lost, and any of them may stay.
+/// Any subset of unsynced sectors and names may be lost, and any of them may stay.
 #[test]
 fn no_confirmed_record_is_lost_and_no_view_is_split() {
     for seed in seeds(150, 10_000) {
@@ -136,7 +136,7 @@ fn no_confirmed_record_is_lost_and_no_view_is_split() {
     }
 }
 
-/// evidence.md 6, number 11: the power goes at each change of the disk in turn, so also between signing and sync, between
+/// The power goes at each change of the disk in turn, so also between signing and sync, between
 /// sync and publishing, between tile and publishing, and within opening, rolling and closing.
 #[test]
 fn whatever_change_is_the_last_no_view_is_split() {

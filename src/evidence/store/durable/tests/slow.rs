@@ -1,4 +1,4 @@
-//! A disk that hangs (evidence.md 6, number 13): strict and bounded deny within their limit, best effort counts.
+//! A disk that hangs: strict and bounded deny within their limit, best effort counts.
 
 use std::time::Duration;
 

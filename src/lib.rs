@@ -18,6 +18,9 @@ pub mod encoding;
 pub mod enforce;
 pub mod evidence;
 pub mod identity;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod internal;
 #[cfg(any(feature = "layer", feature = "client"))]
 pub mod layer;
 pub mod policy;

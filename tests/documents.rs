@@ -47,9 +47,13 @@ fn every_direct_dependency_is_explained() {
     }
 
     let mut used = BTreeSet::new();
-    for manifest in
-        ["Cargo.toml", "crates/cli/Cargo.toml", "examples/client/Cargo.toml", "examples/filesystem-server/Cargo.toml"]
-    {
+    for manifest in [
+        "Cargo.toml",
+        "crates/cli/Cargo.toml",
+        "examples/client/Cargo.toml",
+        "examples/filesystem-server/Cargo.toml",
+        "fuzz/Cargo.toml",
+    ] {
         let manifest: toml::Table = fs::read_to_string(root.join(manifest)).unwrap().parse().unwrap();
         let targets = manifest.get("target").and_then(toml::Value::as_table).into_iter().flatten();
         let targets = targets.filter_map(|(_, target)| target.as_table());

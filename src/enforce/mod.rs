@@ -24,6 +24,8 @@ mod tests;
 mod witness;
 
 pub use call::{Action, Call};
+#[cfg(any(test, fuzzing))]
+pub use config::fuzz_policy_config;
 pub use config::{
     ConfigError, ConfigProblem, GuardConfig, GuardConfigBuilder, GuardHealth, LOG_LEVEL_VARIABLE, LogLevel,
     LogLevelError, MAX_API_KEYS, MAX_CONFIG_BYTES, MissingSource, SERVER_ORIGIN_VARIABLE, SourceKind, SourceReport,

@@ -55,6 +55,8 @@ pub mod checkpoint;
 mod entry;
 mod error;
 pub(crate) mod flood;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod id;
 mod import;
 mod keyed;

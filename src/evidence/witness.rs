@@ -6,6 +6,9 @@
 //! A witness is asked about the published checkpoint. Its cosignatures go to `checkpoint.witnessed`, beside the newest
 //! checkpoint, which moves on every second and would leave them behind.
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::evidence) mod fuzz;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -23,6 +23,8 @@ pub mod did;
 #[cfg(feature = "registry")]
 pub mod fetch;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod health;
 pub mod jwks;
 pub mod jws;

@@ -169,6 +169,12 @@ impl PopChallenge {
         Ok(Self { nonce: base64url(&bytes), made_at: now })
     }
 
+    /// The challenge of a nonce that is given.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::identity) fn of_nonce(nonce: &str, made_at: Instant) -> Self {
+        Self { nonce: nonce.to_owned(), made_at }
+    }
+
     /// The nonce: 43 base64url characters.
     #[must_use]
     pub fn nonce(&self) -> &str {

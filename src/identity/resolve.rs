@@ -23,7 +23,7 @@ pub use fixed::{
     MAX_DID_DOCUMENTS, MAX_REVOCATION_FILE_BYTES, REVOCATION_MAX_STALENESS, RevocationFile, StaticDidDocuments,
     StaticDidDocumentsError, StatusList,
 };
-#[cfg(feature = "registry")]
+#[cfg(any(feature = "registry", test, fuzzing))]
 pub(in crate::identity) use revocation_page::RevocationPage;
 
 /// An answer that is either here or has to be fetched.

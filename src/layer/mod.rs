@@ -4,6 +4,8 @@
 pub mod client;
 #[cfg(feature = "layer")]
 mod forward;
+#[cfg(all(feature = "layer", any(test, fuzzing)))]
+pub(crate) mod fuzz;
 #[cfg(feature = "layer")]
 pub mod guard;
 pub mod headers;

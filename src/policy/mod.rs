@@ -12,6 +12,8 @@
 mod builder;
 mod decision;
 mod evaluate;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod matcher;
 mod reason;
 mod requirement;

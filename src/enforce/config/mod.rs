@@ -5,6 +5,8 @@ mod check;
 mod env;
 mod evidence;
 mod file;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod health;
 #[cfg(feature = "registry")]
 mod network;
@@ -29,6 +31,8 @@ use crate::policy::Policy;
 pub use builder::{GuardConfigBuilder, MAX_API_KEYS};
 pub use env::{LOG_LEVEL_VARIABLE, LogLevel, LogLevelError, SERVER_ORIGIN_VARIABLE, log_level_from_env};
 pub use file::MAX_CONFIG_BYTES;
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz_policy_config;
 pub use health::{GuardHealth, MissingSource, SourceKind, SourceReport, WarmUpError};
 
 /// Every mistake in a configuration, at once.

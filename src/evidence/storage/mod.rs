@@ -1,7 +1,8 @@
 //! The few things the log does with a disk, behind a trait, so that a disk which loses power can be simulated.
 
 mod fs;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, expect(dead_code, reason = "the tests use more of it"))]
 pub(crate) mod sim;
 #[cfg(test)]
 mod tests;

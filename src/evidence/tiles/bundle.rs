@@ -53,3 +53,17 @@ fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
+
+/// A bundle that is read is written as it was, and so is every beginning of it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_bundle(bytes: &[u8], count: u16, redacted: bool) {
+    let Some(entries) = parse_bundle(bytes, count, redacted) else { return };
+    let mut again = Vec::new();
+    for (number, entry) in (1..).zip(entries) {
+        assert!(append_entry(&mut again, entry).is_some());
+        assert_eq!(prefix_length(bytes, number), Some(again.len()));
+    }
+    assert_eq!(again, bytes);
+    // what may hold redacted entries is read otherwise in nothing else
+    assert!(redacted || parse_bundle(bytes, count, true) == parse_bundle(bytes, count, false));
+}

@@ -11,6 +11,8 @@ mod retain;
 mod tests;
 mod writer;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use bundle::fuzz_bundle;
 pub(crate) use bundle::{BundleEntry, parse_bundle};
 pub(crate) use path::{TileKind, TilePath};
 pub(crate) use reader::{TileError, TileReader};

@@ -19,6 +19,8 @@
 //! lone record with its note (950 bytes) 4.3 times as long.
 
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(in crate::evidence) mod fuzz;
 mod pool;
 mod reader;
 mod segment;

@@ -18,7 +18,7 @@ pub(super) const FIRST_FRAME: u64 = 4096;
 const MAGIC: [u8; 8] = *b"rmcpgwal";
 const VERSION: u32 = 1;
 /// Of the header block, before its hash.
-const HASHED_BYTES: usize = 4064;
+pub(super) const HASHED_BYTES: usize = 4064;
 /// Longest origin in bytes: what remains of the block beside 64 peaks, rounded down.
 pub(super) const MAX_ORIGIN_BYTES: usize = 1024;
 
@@ -102,7 +102,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
-fn hash_of(block: &[u8]) -> [u8; 32] {
+pub(super) fn hash_of(block: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update([3]).chain_update(block).finalize().into()
 }
 

@@ -8,7 +8,7 @@ fn key() -> SigningKey {
 }
 
 fn challenge(nonce: &str, made_at: Instant) -> PopChallenge {
-    PopChallenge { nonce: nonce.to_owned(), made_at }
+    PopChallenge::of_nonce(nonce, made_at)
 }
 
 /// One test per published vector, and one that fails when a vector of the file has no test.

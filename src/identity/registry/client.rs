@@ -1,5 +1,8 @@
 //! One method per call of the registry's HTTP API.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

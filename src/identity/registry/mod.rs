@@ -63,6 +63,8 @@ mod renew;
 mod setup;
 mod transport;
 
+#[cfg(any(test, fuzzing))]
+pub use client::fuzz::fuzz_registry_answer;
 pub use client::{BadgeOptions, IssuedBadge, RegisteredAgent, RegisteredServer, RegistryClient};
 pub use connect::{ConnectedServer, RegistrationError, ServerConnector, ServerRef};
 pub use env::{

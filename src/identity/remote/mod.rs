@@ -44,6 +44,8 @@ pub use did_web::{
 };
 pub use escape::MAX_ID_BYTES;
 pub use keys::{JWKS_LIFETIME, JWKS_MAX_STALE, RemoteKeys, UNKNOWN_KEY_COOLDOWN};
+#[cfg(any(test, fuzzing))]
+pub use online_status::fuzz::fuzz_status_answer;
 pub use online_status::{
     DEFAULT_STATUS_LIFETIME, MAX_STATUS_ANSWERS, MAX_STATUS_BYTES, MAX_STATUS_LIFETIME, MAX_STATUS_QUESTIONS,
     OnlineStatus,

@@ -60,6 +60,8 @@ mod builder;
 mod command;
 mod denial;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gate;
 mod http;
 mod receipt;

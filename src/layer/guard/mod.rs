@@ -90,6 +90,8 @@
 //! * `#[tool_handler]` without `router = self.tool_router` builds its router anew on every call.
 
 mod answer;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(in crate::layer) mod gate;
 mod handler;
 mod layer;

@@ -77,6 +77,8 @@
 
 mod body;
 mod future;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod refusal;
 mod service;
 mod table;

@@ -117,3 +117,14 @@ fn previous_from_value(value: &Value) -> Option<PreviousLog> {
 fn text<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
     members.get(name)?.as_str()
 }
+
+/// A manifest that is read is the one that would be written.
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is how fuzzing reports a broken law")]
+pub fn fuzz_manifest(data: &[u8]) {
+    let Ok(value) = parse_unique_json(data) else { return };
+    let Some(manifest) = Manifest::from_value(&value) else { return };
+    assert_eq!(manifest.to_value(), value);
+    let written = canonical_json(&value).unwrap();
+    assert_eq!(Manifest::from_value(&parse_unique_json(&written).unwrap()), Some(manifest));
+}

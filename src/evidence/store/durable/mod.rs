@@ -36,6 +36,8 @@ use crate::evidence::wal::WalOptions;
 pub(crate) use begin::{begin_epoch, successor};
 pub(in crate::evidence) use directory::FIRST_FORMAT_FILE;
 pub(crate) use epoch::{Epoch, PreviousLog};
+#[cfg(any(test, fuzzing))]
+pub use manifest::fuzz_manifest;
 pub(crate) use open::{Creation, OpenedInstance, OpeningNotice, open_instance};
 pub(crate) use private::PrivateDir;
 pub(crate) use retention::Removal;

@@ -16,6 +16,8 @@ mod permit;
 mod principal;
 mod record;
 mod recorder;
+#[cfg(feature = "layer")]
+mod request_state;
 mod result_hash;
 mod share;
 #[cfg(test)]
@@ -52,6 +54,13 @@ pub use permit::{Outcome, Permit};
 pub use principal::{Owner, Principal};
 #[cfg(feature = "layer")]
 pub(crate) use record::{Recording, Undecided};
+#[cfg(feature = "layer")]
+pub use request_state::{
+    DEFAULT_REQUEST_STATE_LIFETIME, MAX_REQUEST_STATE_BYTES, MAX_REQUEST_STATE_KEYS, MAX_REQUEST_STATE_LIFETIME,
+    RequestStateKey,
+};
+#[cfg(feature = "layer")]
+pub(crate) use request_state::{Holder, RequestDigest, RequestStates};
 pub use result_hash::MAX_HASHED_RESULT_BYTES;
 #[cfg(feature = "layer")]
 pub(crate) use result_hash::ResultHash;

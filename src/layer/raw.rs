@@ -21,6 +21,7 @@ use crate::enforce::{Outcome, is_guard_meta_key};
 use crate::layer::guard::GuardLayer;
 use crate::layer::guard::gate::{Context, Gate, keep_private, outcome_of, terminal};
 use crate::layer::guard::receipt::{Answer as _, stripped};
+use crate::layer::guard::round::{Round, restore_state};
 use crate::policy::GuardedMethod;
 
 type FindTool = dyn Fn(&str) -> Option<Tool> + Send + Sync;
@@ -101,10 +102,14 @@ impl<S: Service<RoleServer>> Service<RoleServer> for RawGuard<S> {
 }
 
 impl<S: Service<RoleServer>> RawGuard<S> {
-    async fn dispatch(&self, request: ClientRequest, mut context: Context) -> Result<ServerResult, ErrorData> {
+    async fn dispatch(&self, mut request: ClientRequest, mut context: Context) -> Result<ServerResult, ErrorData> {
         if let Some((class, method, target)) = guarded_method(&request) {
-            let run = |context| self.inner.handle_request(request, context);
-            return self.gate.method((class, method, &*target), context, run, adapt).await;
+            let round = Round::of(&mut request);
+            let run = |context, state| {
+                restore_state(&mut request, state);
+                self.inner.handle_request(request, context)
+            };
+            return self.gate.method_in_rounds((class, method, &*target), round, context, run, adapt).await;
         }
         match request {
             ClientRequest::CallToolRequest(call) => self.call_tool(call, context).await,

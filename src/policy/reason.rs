@@ -57,6 +57,10 @@ pub enum DenyReason {
     TaskNotFound,
     /// The caller holds too many tasks.
     TaskLimit,
+    /// A retry's `requestState` was not given to this caller for this request, or was altered.
+    RequestStateInvalid,
+    /// A retry's `requestState` is too old.
+    RequestStateExpired,
     /// Callers who are not authenticated have used up their share, of signature checks or of the evidence; trying again
     /// later can help.
     RateLimited,
@@ -98,6 +102,8 @@ impl DenyReason {
         Self::SessionUnbound,
         Self::TaskNotFound,
         Self::TaskLimit,
+        Self::RequestStateInvalid,
+        Self::RequestStateExpired,
         Self::RateLimited,
         Self::EvidenceUnavailable,
         Self::RequestMalformed,
@@ -134,6 +140,8 @@ impl DenyReason {
             Self::SessionUnbound => "session_unbound",
             Self::TaskNotFound => "task_not_found",
             Self::TaskLimit => "task_limit",
+            Self::RequestStateInvalid => "request_state_invalid",
+            Self::RequestStateExpired => "request_state_expired",
             Self::RateLimited => "rate_limited",
             Self::EvidenceUnavailable => "evidence_unavailable",
             Self::RequestMalformed => "request_malformed",
@@ -170,6 +178,8 @@ impl DenyReason {
             | Self::SessionUnbound
             | Self::TaskNotFound
             | Self::TaskLimit
+            | Self::RequestStateInvalid
+            | Self::RequestStateExpired
             | Self::RateLimited
             | Self::EvidenceUnavailable
             | Self::RequestMalformed
@@ -205,6 +215,8 @@ impl DenyReason {
             | Self::SessionUnbound
             | Self::TaskNotFound
             | Self::TaskLimit
+            | Self::RequestStateInvalid
+            | Self::RequestStateExpired
             | Self::RateLimited
             | Self::EvidenceUnavailable
             | Self::RequestMalformed

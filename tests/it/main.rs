@@ -34,6 +34,8 @@ mod raw_http;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod rounds;
+#[cfg(test)]
 #[cfg(feature = "client")] // for reqwest
 mod session_layer;
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+#[cfg(feature = "layer")]
+use crate::enforce::RequestStateKey;
 use crate::enforce::config::evidence::EvidencePlan;
 use crate::enforce::config::network::Network;
 use crate::enforce::config::{ConfigError, ConfigProblem, GuardConfig};
@@ -54,6 +56,10 @@ pub struct GuardConfigBuilder {
     pub(super) outcomes: bool,
     pub(super) result_hashes: bool,
     pub(super) receipts: bool,
+    #[cfg(feature = "layer")]
+    pub(super) request_state_keys: Vec<RequestStateKey>,
+    #[cfg(feature = "layer")]
+    pub(super) request_state_lifetime: Duration,
     pub(super) server_origin: Option<String>,
     pub(super) unbound_bearer: bool,
     pub(super) metadata_opens_tools: bool,
@@ -124,6 +130,10 @@ impl Default for GuardConfigBuilder {
             outcomes: true,
             result_hashes: false,
             receipts: true,
+            #[cfg(feature = "layer")]
+            request_state_keys: Vec::new(),
+            #[cfg(feature = "layer")]
+            request_state_lifetime: crate::enforce::DEFAULT_REQUEST_STATE_LIFETIME,
             server_origin: None,
             unbound_bearer: false,
             metadata_opens_tools: false,
@@ -332,6 +342,30 @@ impl GuardConfigBuilder {
     #[must_use]
     pub const fn receipts(mut self, yes: bool) -> Self {
         self.receipts = yes;
+        self
+    }
+
+    /// Adds a key for the `requestState` of retries (S13), at most
+    /// [`MAX_REQUEST_STATE_KEYS`](crate::enforce::MAX_REQUEST_STATE_KEYS). The first one seals and every one opens, so that a
+    /// key can be replaced while rounds are under way: add the new one second everywhere, then first, then drop the old.
+    ///
+    /// Without a key this process makes its own, which no other has and no restart keeps: replicas that a balancer sends the
+    /// rounds of one request to need one in common.
+    #[cfg(feature = "layer")]
+    #[must_use]
+    pub fn request_state_key(mut self, key: RequestStateKey) -> Self {
+        self.request_state_keys.push(key);
+        self
+    }
+
+    /// How long a `requestState` can be brought back, from a second to
+    /// [`MAX_REQUEST_STATE_LIFETIME`](crate::enforce::MAX_REQUEST_STATE_LIFETIME);
+    /// [`DEFAULT_REQUEST_STATE_LIFETIME`](crate::enforce::DEFAULT_REQUEST_STATE_LIFETIME) by default. Within it a state opens as
+    /// often as its caller brings it.
+    #[cfg(feature = "layer")]
+    #[must_use]
+    pub const fn request_state_lifetime(mut self, lifetime: Duration) -> Self {
+        self.request_state_lifetime = lifetime;
         self
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+#[cfg(feature = "layer")]
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -11,6 +13,8 @@ use crate::enforce::config::builder::{
     DocumentChoice, EvidenceChoice, GuardConfigBuilder, MAX_API_KEYS, MaxLifetime, RevocationChoice,
 };
 use crate::enforce::config::{ApiKey, ApiKeys, ConfigProblem, GuardConfig, Inner, network};
+#[cfg(feature = "layer")]
+use crate::enforce::{MAX_REQUEST_STATE_KEYS, MAX_REQUEST_STATE_LIFETIME, RequestStateKey, RequestStates};
 use crate::evidence::{EvidenceLog, EvidenceMode};
 use crate::identity::badge::{BadgeVerifier, Profile};
 use crate::identity::did::Did;
@@ -33,6 +37,8 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
     check_audiences(&mut draft);
     let server_origin = check_server_origin(&mut draft);
     check_evidence(&mut draft, policy.as_ref());
+    #[cfg(feature = "layer")]
+    let request_states = build_request_states(&mut draft);
     // before the sources are made: from here on a plan of a file cannot be told from another of the same mode
     let digest = policy.as_ref().and_then(|policy| digest(&mut draft, policy, &api_keys));
     // what leaves something behind comes last, so that a mistake elsewhere does not
@@ -44,6 +50,8 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
     else {
         return Err(draft.problems);
     };
+    #[cfg(feature = "layer")]
+    let Some(request_states) = request_states else { return Err(draft.problems) };
     Ok(GuardConfig {
         inner: Arc::new(Inner {
             policy,
@@ -63,6 +71,8 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
             outcomes: draft.outcomes,
             result_hashes: draft.result_hashes,
             receipts: draft.receipts,
+            #[cfg(feature = "layer")]
+            request_states,
             server_origin,
             profile: draft.profile,
             metadata_opens_tools: draft.metadata_opens_tools,
@@ -387,6 +397,24 @@ fn build_verifier(draft: &GuardConfigBuilder) -> BadgeVerifier {
         verifier = verifier.signature_checks_per_second(checks);
     }
     verifier.build()
+}
+
+#[cfg(feature = "layer")]
+fn build_request_states(draft: &mut GuardConfigBuilder) -> Option<RequestStates> {
+    let mut keys = std::mem::take(&mut draft.request_state_keys);
+    if keys.len() > MAX_REQUEST_STATE_KEYS {
+        draft.problem("request_state_key", format!("is given more than {MAX_REQUEST_STATE_KEYS} times"));
+    }
+    if !(Duration::from_secs(1)..=MAX_REQUEST_STATE_LIFETIME).contains(&draft.request_state_lifetime) {
+        draft.problem("request_state_lifetime", "must lie between one second and one day");
+    }
+    if keys.is_empty() {
+        match RequestStateKey::generate() {
+            Ok(key) => keys.push(key),
+            Err(error) => draft.problem("request_state_key", error.to_string()),
+        }
+    }
+    RequestStates::new(keys, draft.request_state_lifetime)
 }
 
 /// `sha256:` over the canonical JSON of everything that bears on a decision.

@@ -21,6 +21,8 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::clock::Clock;
+#[cfg(feature = "layer")]
+use crate::enforce::RequestStates;
 use crate::evidence::EvidenceLog;
 use crate::identity::badge::{BadgeVerifier, Profile, Revocations};
 use crate::identity::did::Did;
@@ -111,6 +113,8 @@ struct Inner {
     outcomes: bool,
     result_hashes: bool,
     receipts: bool,
+    #[cfg(feature = "layer")]
+    request_states: RequestStates,
     server_origin: Option<String>,
     profile: Profile,
     metadata_opens_tools: bool,
@@ -202,6 +206,12 @@ impl GuardConfig {
     #[must_use]
     pub fn receipts(&self) -> bool {
         self.inner.receipts
+    }
+
+    /// Seals the state that servers hand out between the rounds of a request.
+    #[cfg(feature = "layer")]
+    pub(crate) fn request_states(&self) -> &RequestStates {
+        &self.inner.request_states
     }
 
     /// The origin that evidence names as ours.

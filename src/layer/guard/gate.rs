@@ -1,8 +1,9 @@
 //! What every form of the guard does with a request, whatever carries it: a handler, a tower service, a raw service.
 //!
-//! In order: take the credential out of the request, strip it (S8), see that the session is bound (S15), ask the
-//! enforcer, run the inner call with the permit held, bind a task that it created (S17), and let the answer go once the
-//! permit says that its decision is on record. Nothing is decided here.
+//! In order: take the credential out of the request, strip it (S8), open the state of a retry (S13), see that the session is
+//! bound (S15), ask the enforcer, run the inner call with the permit held, bind a task that it created (S17) or seal the
+//! state that it hands out, and let the answer go once the permit says that its decision is on record. Nothing is decided
+//! here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,12 +27,16 @@ use crate::layer::guard::answer::{self, DenialShape};
 use crate::layer::guard::method_name::looks_standard;
 use crate::layer::guard::pass::{Admitted, Pass};
 use crate::layer::guard::receipt::{Answer, stripped};
+use crate::layer::guard::round::Round;
 use crate::layer::guard::tasks::{TaskOwner, TaskTable};
 use crate::layer::headers;
 use crate::layer::session::{SessionHandle, SessionKey};
 use crate::policy::{DenyReason, GuardedMethod, ToolRequirement};
 
 pub(crate) type Context = RequestContext<RoleServer>;
+
+/// A reason that the layer finds, and a sentence about it.
+pub(super) type Reason = (DenyReason, &'static str);
 
 /// What all clones of a layer and its services share.
 #[derive(Clone, Debug)]
@@ -62,7 +67,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    fn session_key(&self) -> Option<SessionKey> {
+    pub(super) fn session_key(&self) -> Option<SessionKey> {
         match &self.session {
             Session::Bound(handle) => handle.key(),
             Session::None | Session::Unbound => None,
@@ -77,8 +82,8 @@ impl Facts {
         }
     }
 
-    /// Whether an answer's cache hints go out: they exist since 2026-07-28.
-    fn has_cache_hints(&self) -> bool {
+    /// Whether the request is in a revision in which answers have cache hints, and may ask for input.
+    fn is_2026_07_28_or_later(&self) -> bool {
         // ISO dates compare as text.
         self.protocol.as_ref().is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str())
     }
@@ -146,17 +151,20 @@ impl Gate {
         }
     }
 
-    /// Asks the enforcer. `refused` is a reason found by the layer; it is recorded and denied with.
+    /// Asks the enforcer. `refused` is a reason found by the layer; it is recorded and denied with, and so is a state of
+    /// `round` that does not open.
     async fn authorize(
         &self,
         facts: &Facts,
         action: Action<'_>,
         beside: Option<Result<&ToolRequirement, ()>>,
-        refused: Option<(DenyReason, &'static str)>,
+        refused: Option<Reason>,
+        round: Option<&mut Round>,
     ) -> Result<Permit, Denial> {
-        let call = Call { beside, refused, ..facts.call(action) };
+        let mut call = Call { beside, refused, ..facts.call(action) };
         let undecided = self.enforcer.begin(call, &facts.credential, Recording::Call);
         let caller = self.identify(facts).await;
+        call.refused = call.refused.or_else(|| self.open_state(round?, facts, &caller));
         self.settle(facts, undecided, call, &caller).await
     }
 
@@ -213,14 +221,21 @@ impl Gate {
         let facts = self.take_facts(&mut context);
         strip_params_meta(&mut params.meta);
         let beside = requirement_of(definition);
-        let action = Action::Tool { name: &params.name, arguments: params.arguments.as_ref() };
-        let permit = self.authorize(&facts, action, by_ref(beside.as_ref()), None).await?;
+        let (name, arguments) = (&*params.name, params.arguments.as_ref());
+        let state = params.request_state.take();
+        // A state that is brought in an earlier revision has to open too.
+        let mut round = (state.is_some() || facts.is_2026_07_28_or_later())
+            .then(|| Round::new("tools/call", name, arguments, state));
+        let action = Action::Tool { name, arguments };
+        let permit = self.authorize(&facts, action, by_ref(beside.as_ref()), None, round.as_mut()).await?;
+        params.request_state = round.as_mut().and_then(|round| round.state.take());
         context.extensions.insert(permit.principal().clone());
         let pass = Pass {
             permit,
             gate: self.clone(),
             tool: Arc::from(&*params.name),
             session: facts.session_key(),
+            round,
             cancelled: context.ct.clone(),
             client_has_tasks,
         };
@@ -233,12 +248,25 @@ impl Gate {
     pub(crate) async fn method<T: Answer, F: Future<Output = Result<T, ErrorData>>>(
         &self,
         action: (GuardedMethod, &'static str, &str),
-        mut context: Context,
+        context: Context,
         run: impl FnOnce(Context) -> F,
         adapt: impl FnOnce(&mut T, bool) -> Outcome,
     ) -> Result<T, ErrorData> {
+        self.method_in_rounds(action, None, context, |context, _| run(context), adapt).await
+    }
+
+    /// [`method`](Self::method) for one whose answer may ask for input; `run` gets the state that a retry brought.
+    pub(crate) async fn method_in_rounds<T: Answer, F: Future<Output = Result<T, ErrorData>>>(
+        &self,
+        action: (GuardedMethod, &'static str, &str),
+        mut round: Option<Round>,
+        mut context: Context,
+        run: impl FnOnce(Context, Option<String>) -> F,
+        adapt: impl FnOnce(&mut T, bool) -> Outcome,
+    ) -> Result<T, ErrorData> {
         let facts = self.take_facts(&mut context);
-        let permit = self.permit_method(&facts, action).await?;
+        let permit = self.permit_method(&facts, action, round.as_mut()).await?;
+        let state = round.as_mut().and_then(|round| round.state.take());
         context.extensions.insert(permit.principal().clone());
         let depends_on_caller = permit.requirement().is_some();
         // What these turn on is sent without an answer to hold back, so their decision is on record before they run.
@@ -248,16 +276,22 @@ impl Gate {
         } else {
             Some(permit)
         };
-        let mut answer = stripped(run(context).await);
-        let outcome = match &mut answer {
+        let mut answer = stripped(run(context, state).await);
+        let mut outcome = match &mut answer {
             Ok(answer) => adapt(answer, depends_on_caller),
             Err(_) => Outcome::ProtocolError,
         };
-        if let Some(permit) = held {
-            let receipt = self.finish(permit, outcome).await?;
-            if let Ok(answer) = &mut answer {
-                answer.attach(receipt.as_ref().filter(|_| depends_on_caller));
-            }
+        let Some(permit) = held else { return answer };
+        if let Some(state) = answer.as_mut().ok().and_then(T::request_state)
+            && let Err((reason, detail)) =
+                self.seal_state(round.as_ref(), permit.principal(), facts.session_key(), state)
+        {
+            outcome = Outcome::ProtocolError;
+            answer = Err(answer::error(&Denial::withheld(&permit, action.2, reason, detail)));
+        }
+        let receipt = self.finish(permit, outcome).await?;
+        if let Ok(answer) = &mut answer {
+            answer.attach(receipt.as_ref().filter(|_| depends_on_caller));
         }
         answer
     }
@@ -266,9 +300,10 @@ impl Gate {
         &self,
         facts: &Facts,
         (class, method, target): (GuardedMethod, &'static str, &str),
+        round: Option<&mut Round>,
     ) -> Result<Permit, ErrorData> {
         let action = Action::Method { class, method, target };
-        self.authorize(facts, action, None, None).await.map_err(|denial| answer::error(&denial))
+        self.authorize(facts, action, None, None, round).await.map_err(|denial| answer::error(&denial))
     }
 
     /// Records how a method other than `tools/call` ended; the receipt of its decision.
@@ -304,7 +339,7 @@ impl Gate {
     pub(crate) async fn refuse_unknown(&self, method: &str, context: &mut Context) -> ErrorData {
         let facts = self.take_facts(context);
         let refused = (DenyReason::MethodNotAllowed, "the guard does not know this method");
-        match self.authorize(&facts, Action::Custom { method }, None, Some(refused)).await {
+        match self.authorize(&facts, Action::Custom { method }, None, Some(refused), None).await {
             Ok(_) => ErrorData::internal_error("internal error", None),
             Err(denial) => answer::unknown_method(&denial),
         }
@@ -328,7 +363,7 @@ impl Gate {
     async fn permit_custom(&self, facts: &Facts, method: &str) -> Result<Permit, Denial> {
         let disguised = looks_standard(method)
             .then_some((DenyReason::RequestMalformed, "a standard method in a form that the protocol does not know"));
-        self.authorize(facts, Action::Custom { method }, None, disguised).await
+        self.authorize(facts, Action::Custom { method }, None, disguised, None).await
     }
 
     /// Decides on `tasks/get`, `tasks/update` or `tasks/cancel`: the caller must own the task, and the decision on the
@@ -420,7 +455,7 @@ impl Gate {
             }
         }
         page.tools = kept;
-        if facts.has_cache_hints() || page.cache_scope.is_some() {
+        if facts.is_2026_07_28_or_later() || page.cache_scope.is_some() {
             page.cache_scope = Some(CacheScope::Private);
             // A client's cache knows no credentials: it would show one caller's list to the next.
             page.ttl_ms = Some(0);
@@ -462,7 +497,7 @@ fn session_of(parts: Option<&Parts>) -> Session {
 }
 
 /// Why this caller may not act in this session; `None` also when the credential fails, which has its own reason.
-fn session_refusal(facts: &Facts, caller: &Authenticated) -> Option<(DenyReason, &'static str)> {
+fn session_refusal(facts: &Facts, caller: &Authenticated) -> Option<Reason> {
     match &facts.session {
         Session::None => None,
         Session::Unbound => {

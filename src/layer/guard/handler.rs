@@ -16,6 +16,7 @@ use crate::enforce::Outcome;
 use crate::layer::forward::forward_to_inner;
 use crate::layer::guard::gate::{Context, Gate, keep_private, strip_params_meta, terminal};
 use crate::layer::guard::receipt::{Answer as _, stripped};
+use crate::layer::guard::round::Round;
 use crate::policy::GuardedMethod;
 
 type NotificationCtx = NotificationContext<RoleServer>;
@@ -138,12 +139,17 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     ) -> Result<GetPromptResponse, ErrorData> {
         strip_params_meta(&mut request.meta);
         let target = request.name.clone();
-        let run = |context| self.inner.get_prompt(request, context);
+        let round = Round::new("prompts/get", &target, request.arguments.as_ref(), request.request_state.take());
+        let run = |context, state| {
+            request.request_state = state;
+            self.inner.get_prompt(request, context)
+        };
         let adapt = |answer: &mut GetPromptResponse, _| match answer {
             GetPromptResponse::InputRequired(_) => Outcome::InputRequired,
             GetPromptResponse::Complete(_) | _ => Outcome::Ok,
         };
-        self.gate.method((GuardedMethod::Prompts, "prompts/get", &*target), context, run, adapt).await
+        let action = (GuardedMethod::Prompts, "prompts/get", &*target);
+        self.gate.method_in_rounds(action, Some(round), context, run, adapt).await
     }
 
     async fn list_prompts(
@@ -192,7 +198,11 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     ) -> Result<ReadResourceResponse, ErrorData> {
         strip_params_meta(&mut request.meta);
         let target = request.uri.clone();
-        let run = |context| self.inner.read_resource(request, context);
+        let round = Round::new("resources/read", &target, None, request.request_state.take());
+        let run = |context, state| {
+            request.request_state = state;
+            self.inner.read_resource(request, context)
+        };
         let adapt = |answer: &mut ReadResourceResponse, depends_on_caller| match answer {
             ReadResourceResponse::InputRequired(_) => Outcome::InputRequired,
             ReadResourceResponse::Complete(result) => {
@@ -201,7 +211,8 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
             }
             _ => Outcome::Ok,
         };
-        self.gate.method((GuardedMethod::Resources, "resources/read", &*target), context, run, adapt).await
+        let action = (GuardedMethod::Resources, "resources/read", &*target);
+        self.gate.method_in_rounds(action, Some(round), context, run, adapt).await
     }
 
     async fn read_resource_directory(
@@ -271,7 +282,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let facts = self.gate.take_facts(&mut context.request_context().clone());
         let action = (GuardedMethod::Subscriptions, "subscriptions/listen", "");
-        let permit = self.gate.permit_method(&facts, action).await?;
+        let permit = self.gate.permit_method(&facts, action, None).await?;
         self.gate.finish(permit, Outcome::Ok).await?;
         self.inner.listen(context).await
     }

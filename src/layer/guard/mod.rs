@@ -59,6 +59,14 @@
 //! * Tasks: the id of a created task answers to its owner only, and each access is decided anew. An anonymous caller owns
 //!   tasks within a session of HTTP, while nobody owns that session.
 //!
+//! * The rounds of `tools/call`, `prompts/get` and `resources/read` (MCP 2026-07-28): the `requestState` that an inner server
+//!   hands out leaves sealed, bound to its caller, to method, target and arguments, and to a time
+//!   ([`request_state_lifetime`]). The inner server gets back exactly what it made, or the request is denied
+//!   (`request_state_invalid`, `request_state_expired`). The state of an anonymous caller is bound to its session; where
+//!   there is none, to the request and the time alone.
+//!
+//! [`request_state_lifetime`]: crate::enforce::GuardConfigBuilder::request_state_lifetime
+//!
 //! Answers to authenticated callers carry the receipt of their decision (`_meta["rmcp-guard/evidence"]`, a
 //! [`Receipt`](crate::evidence::Receipt)), unless [`receipts`](crate::enforce::GuardConfigBuilder::receipts) are off. What
 //! an inner server puts there is removed from every answer; notifications are no answers, and a member of that name in
@@ -82,6 +90,8 @@
 //! * Nothing that can run a tool belongs outside the guard. [`IdentityLayer`](crate::layer::identity::IdentityLayer) does
 //!   belong there: the guard strips what it answers to.
 //! * Over HTTP with sessions, put [`GuardLayer::session_layer`] around the MCP service; calls are denied without it.
+//! * A `requestState` is authenticated and not encrypted, and opens as often as it is brought before it expires. Replicas that
+//!   share callers need one [`request_state_key`](crate::enforce::GuardConfigBuilder::request_state_key).
 //! * Build the guarded server once and clone it into the factory of rmcp's HTTP service: owners of tasks are kept per
 //!   layer.
 //! * A requirement beside a tool counts where `get_tool` shows it, as `#[tool_handler]` does. A handler that lists its
@@ -98,6 +108,7 @@ mod layer;
 mod method_name;
 pub(in crate::layer) mod pass;
 pub(in crate::layer) mod receipt;
+pub(in crate::layer) mod round;
 mod tasks;
 
 pub use crate::enforce::META_DENIAL;

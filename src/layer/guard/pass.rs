@@ -1,5 +1,5 @@
 //! A tool call that was allowed, from its admission to its answer: the outcome is recorded, a task that it created is
-//! bound to its owner (S17), and the answer leaves once its decision is on record.
+//! bound to its owner (S17), a state that it hands out is sealed (S13), and the answer leaves once its decision is on record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::enforce::{Denial, Outcome, Permit, ResultHash};
 use crate::evidence::Receipt;
 use crate::layer::guard::gate::{Context, Gate, unrecorded};
 use crate::layer::guard::receipt::Answer as _;
+use crate::layer::guard::round::Round;
 use crate::layer::guard::tasks::BindError;
 use crate::layer::session::SessionKey;
 use crate::policy::DenyReason;
@@ -30,6 +31,8 @@ pub(crate) struct Pass {
     pub(super) gate: Gate,
     pub(super) tool: Arc<str>,
     pub(super) session: Option<SessionKey>,
+    /// What a state that the answer hands out is bound to; `None` before 2026-07-28.
+    pub(super) round: Option<Round>,
     pub(super) cancelled: CancellationToken,
     /// Without that capability rmcp replaces a created task by an error, and nobody learns its id.
     pub(crate) client_has_tasks: bool,
@@ -44,20 +47,25 @@ pub(crate) struct Withheld {
 }
 
 impl Pass {
-    /// Sees an answer (`None` for an error) before it may leave: takes out what only the guard may say in it, and binds a
-    /// task that it announces.
+    /// Sees an answer (`None` for an error) before it may leave: takes out what only the guard may say in it, seals a state
+    /// that it hands out, and binds a task that it announces.
     pub(crate) fn judge(self, mut answer: Option<&mut CallToolResponse>) -> Settlement {
-        if let Some(answer) = &mut answer {
-            answer.strip();
-        }
-        let answer = answer.map(|answer| &*answer);
-        let Self { permit, gate, tool, session, cancelled, client_has_tasks } = self;
+        let Self { permit, gate, tool, session, round, cancelled, client_has_tasks } = self;
         let mut bound = None;
         let mut refusal = None;
+        if let Some(answer) = &mut answer {
+            answer.strip();
+            if let Some(state) = answer.request_state() {
+                let sealed = gate.seal_state(round.as_ref(), permit.principal(), session, state);
+                refusal = sealed.err().map(|(reason, detail)| Refusal { reason, detail, orphan: None });
+            }
+        }
+        let answer = answer.map(|answer| &*answer);
         let outcome = match answer {
             None => Outcome::ProtocolError,
             Some(CallToolResponse::Complete(result)) if result.is_error == Some(true) => Outcome::ToolError,
             Some(CallToolResponse::Complete(_)) => Outcome::Ok,
+            Some(CallToolResponse::InputRequired(_)) if refusal.is_some() => Outcome::ProtocolError,
             Some(CallToolResponse::InputRequired(_)) => Outcome::InputRequired,
             Some(CallToolResponse::Task(_)) if !client_has_tasks => Outcome::ProtocolError,
             Some(CallToolResponse::Task(created)) => match gate.bind_task(&permit, &tool, session, created) {

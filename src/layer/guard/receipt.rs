@@ -20,6 +20,11 @@ pub(crate) trait Answer {
     /// Its `_meta`; `None` for a kind that has none.
     fn meta(&mut self) -> Option<&mut Option<MetaObject>>;
 
+    /// Its `requestState`; `None` for an answer that asks for no input.
+    fn request_state(&mut self) -> Option<&mut Option<String>> {
+        None
+    }
+
     /// Takes out what only this guard may say.
     fn strip(&mut self) {
         if let Some(meta) = self.meta() {
@@ -109,6 +114,13 @@ impl Answer for CallToolResponse {
             _ => None,
         }
     }
+
+    fn request_state(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Self::InputRequired(result) => Some(&mut result.request_state),
+            _ => None,
+        }
+    }
 }
 
 impl Answer for GetPromptResponse {
@@ -119,6 +131,13 @@ impl Answer for GetPromptResponse {
             _ => None,
         }
     }
+
+    fn request_state(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Self::InputRequired(result) => Some(&mut result.request_state),
+            _ => None,
+        }
+    }
 }
 
 impl Answer for ReadResourceResponse {
@@ -126,6 +145,13 @@ impl Answer for ReadResourceResponse {
         match self {
             Self::Complete(result) => Some(&mut result.meta),
             Self::InputRequired(result) => Some(&mut result.meta),
+            _ => None,
+        }
+    }
+
+    fn request_state(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Self::InputRequired(result) => Some(&mut result.request_state),
             _ => None,
         }
     }
@@ -171,6 +197,13 @@ impl Answer for ServerResult {
             Self::ListToolsResult(result) => Some(&mut result.meta),
             Self::ReadResourceResult(result) => Some(&mut result.meta),
             Self::TaskAckResult(result) => Some(&mut result.meta),
+            _ => None,
+        }
+    }
+
+    fn request_state(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Self::InputRequiredResult(result) => Some(&mut result.request_state),
             _ => None,
         }
     }

@@ -36,6 +36,10 @@ impl SessionKey {
     pub(super) fn of(session_id: &[u8]) -> Self {
         Self(Sha256::digest(session_id).into())
     }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The first eight bytes in hexadecimal: enough to follow a session through a log, useless for resuming it.

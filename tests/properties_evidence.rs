@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 use rmcp_guard::encoding::{base64url, base64url_decode, canonical_json, has_inexact_numbers, parse_unique_json};
+use rmcp_guard::evidence::merkle::Hash;
+use rmcp_guard::evidence::verify::{TlogProof, Verifier};
 use rmcp_guard::evidence::{
     DecisionRecord, EvidenceLog, MAX_RECORD_BYTES, Record, compute_params_hash, compute_params_hash_json,
     escape_for_display,
@@ -114,5 +116,32 @@ proptest! {
         };
         let same = canonical_json(&left).unwrap() == canonical_json(&right).unwrap();
         prop_assert_eq!(hash(&left) == hash(&right), same);
+    }
+}
+
+/// Attack: any change to a proof, to the checkpoint and the cosignature in it, or to the leaf that it is of.
+#[test]
+fn every_flipped_bit_of_a_proof_or_of_its_leaf_is_refused() {
+    let vectors: Value = serde_json::from_str(include_str!("vectors/notes.json")).unwrap();
+    let key = |name: &str| vectors[name].as_str().unwrap().parse().unwrap();
+    let verifier = Verifier::new([key("log_vkey")]).with_witnesses([key("witness_vkey")], 1);
+    // what an application puts beside a proof is covered by nothing
+    let plain = |proof: &&Value| !proof["proof"].as_str().unwrap().contains("extra");
+    let vector = vectors["proofs"].as_array().unwrap().iter().filter(plain).max_by_key(|proof| proof["size"].as_u64());
+    let (proof, leaf) = (vector.unwrap()["proof"].as_str().unwrap(), vector.unwrap()["leaf"].as_str().unwrap());
+    let verify = |proof: &[u8], leaf: &Hash| {
+        TlogProof::parse(proof).is_ok_and(|proof| verifier.verify_proof(&proof, leaf).is_ok())
+    };
+    let leaf: Hash = leaf.parse().unwrap();
+    assert!(verify(proof.as_bytes(), &leaf));
+    for bit in 0..proof.len() * 8 {
+        let mut flipped = proof.as_bytes().to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(!verify(&flipped, &leaf), "bit {} of byte {}", bit % 8, bit / 8);
+    }
+    for bit in 0..256 {
+        let mut flipped = *leaf.as_bytes();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(!verify(proof.as_bytes(), &Hash::new(flipped)), "bit {bit} of the leaf");
     }
 }

@@ -2,8 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
+use rmcp_guard::clock::UnixSeconds;
+use rmcp_guard::identity::badge::{BadgeContext, BadgeIssuer, BadgeRequest, BadgeVerifier, VerifiedBadge, self_sign};
+use rmcp_guard::identity::key::SigningKey;
 use rmcp_guard::identity::trust_level::TrustLevel;
+use rmcp_guard::identity::trust_store::Issuer;
 use rmcp_guard::policy::{Caller, Decision, DenyReason, Policy, ToolPattern, ToolRequirement};
 
 /// Go's `path.Match`, read off its documentation: naive, recursive, on bytes. `None` for a malformed pattern.
@@ -91,7 +99,40 @@ fn policy(rules: &[(&str, ToolRequirement)]) -> Policy {
     rules.iter().fold(builder, |builder, (pattern, it)| builder.tool(*pattern, it.clone())).build().unwrap()
 }
 
-const CALLERS: [Caller<'static>; 2] = [Caller::Anonymous, Caller::ApiKey("build-bot")];
+const REGISTRY: &str = "https://registry.example.com";
+const AUDIENCE: &str = "https://files.example.com";
+const NOW: UnixSeconds = UnixSeconds::new(1_760_000_000);
+
+/// A badge of each level, made out to us and made out to nobody.
+static BADGES: LazyLock<Vec<VerifiedBadge>> = LazyLock::new(|| {
+    let ca = BadgeIssuer::new(REGISTRY, "ca-1", Arc::new(SigningKey::from_seed(&[1; 32]))).unwrap();
+    let agent = SigningKey::from_seed(&[2; 32]);
+    let verifier = BadgeVerifier::builder()
+        .issuer(Issuer::jwks(REGISTRY, &ca.jwks_json()).unwrap())
+        .audience(AUDIENCE)
+        .accept_level_zero(true)
+        .insecure_no_revocation()
+        .build();
+    let mut tokens = Vec::new();
+    for audience in [None, Some(AUDIENCE.to_owned())] {
+        tokens.push(self_sign(&agent, audience.as_slice(), Duration::from_secs(300), NOW).unwrap());
+        for level in TrustLevel::ALL.into_iter().filter(|level| *level != TrustLevel::SelfSigned) {
+            let request = BadgeRequest::new(agent.did(), agent.public_key(), level).domain("agent.example.com");
+            let request = audience.iter().fold(request, BadgeRequest::audience);
+            tokens.push(ca.issue(&request, NOW).unwrap());
+        }
+    }
+    let verify = |token: &String| verifier.verify(token, &BadgeContext::at(NOW)).now_or_never().unwrap().unwrap();
+    tokens.iter().map(verify).collect()
+});
+
+fn callers() -> impl Iterator<Item = Caller<'static>> {
+    [Caller::Anonymous, Caller::ApiKey("build-bot")].into_iter().chain(BADGES.iter().map(Caller::Badge))
+}
+
+fn allows(requirement: &ToolRequirement, caller: Caller<'_>) -> bool {
+    policy(&[("tool", requirement.clone())]).evaluate("tool", caller, None).decision == Decision::Allow
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
@@ -174,7 +215,7 @@ proptest! {
     fn s12_tightening_never_turns_deny_into_allow(rule in requirement(), beside in requirement()) {
         let guarded = policy(&[("tool", rule.clone())]);
         let alone = policy(&[("tool", beside.clone())]);
-        for caller in CALLERS {
+        for caller in callers() {
             let both = guarded.evaluate("tool", caller, Some(&beside));
             prop_assert_eq!(
                 both.decision == Decision::Allow,
@@ -189,10 +230,27 @@ proptest! {
         }
     }
 
+    /// Whatever is demanded in addition, nobody is let in who was not before.
+    #[test]
+    fn a_further_demand_never_turns_deny_into_allow(rule in requirement(), level in 0_u8..=4) {
+        let at_least = ToolRequirement::min_trust(TrustLevel::try_from(level).unwrap());
+        let at_least = if rule.is_unbound_bearer_allowed() { at_least.allow_unbound_bearer() } else { at_least };
+        let demands =
+            [rule.clone().require_badge(), rule.clone().durable_evidence(), rule.tighten(&at_least), at_least.tighten(&rule)];
+        for caller in callers() {
+            let before = allows(&rule, caller);
+            for stricter in &demands {
+                prop_assert!(before || !allows(stricter, caller), "{:?}, then {:?}: {:?}", rule, stricter, caller);
+            }
+            prop_assert_eq!(allows(&demands[2], caller), allows(&demands[3], caller));
+            prop_assert_eq!(allows(&demands[2], caller), before && allows(&at_least, caller));
+        }
+    }
+
     /// Attack: a tool without a rule brings its own permission along.
     #[test]
     fn s12_metadata_opens_no_tool_without_opt_in(beside in requirement()) {
-        for caller in CALLERS {
+        for caller in callers() {
             let answer = policy(&[]).evaluate("tool", caller, Some(&beside));
             prop_assert_eq!(answer.reason, Some(DenyReason::ToolNotAllowed));
         }
@@ -204,7 +262,7 @@ proptest! {
     fn a_rule_for_another_tool_changes_nothing(rule in requirement(), other in requirement()) {
         let before = policy(&[("tool", rule.clone())]);
         let after = policy(&[("tool", rule), ("other", other)]);
-        for caller in CALLERS {
+        for caller in callers() {
             prop_assert_eq!(before.evaluate("tool", caller, None), after.evaluate("tool", caller, None));
         }
     }

@@ -9,6 +9,7 @@
 #![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "small numbers, and places just found")]
 #![expect(clippy::print_stdout, reason = "figures for people, and what skips says so")]
 
+mod any_byte;
 mod check;
 mod faults;
 mod job;

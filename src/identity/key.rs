@@ -187,15 +187,19 @@ impl PublicKey {
         Value::Object(jwk)
     }
 
-    /// Reads an OKP/Ed25519 JWK; members other than `kty`, `crv` and `x` are ignored (RFC 8037 §2).
+    /// Reads an OKP/Ed25519 JWK; members other than `kty`, `crv`, `x` and `d` are ignored (RFC 8037 §2).
     ///
     /// # Errors
-    /// [`KeyError`] for another key type, for `x` that is not strict base64url, or for the reasons of
-    /// [`Self::from_bytes`].
+    /// [`KeyError`] for another key type, for a private key (`d`), for `x` that is not strict base64url, or for the reasons
+    /// of [`Self::from_bytes`].
     pub fn from_jwk(jwk: &Value) -> Result<Self, KeyError> {
         let member = |name| jwk.get(name).and_then(Value::as_str);
         if member("kty") != Some("OKP") || member("crv") != Some("Ed25519") {
             return Err(KeyError("the JWK is not of type OKP with curve Ed25519"));
+        }
+        // Whoever reads it can sign with it, so it says nothing of who did.
+        if jwk.get("d").is_some() {
+            return Err(KeyError("the JWK is a private key"));
         }
         let x = member("x").ok_or(KeyError("the JWK has no `x`"))?;
         // 43 characters carry 32 bytes; checked first so that no more than that is ever decoded.

@@ -67,6 +67,7 @@ fn jwks_of_another_form_are_refused() {
         ("spare bits", serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": RFC8037_X.replace("URo", "URp")})),
         ("number", serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": 1})),
         ("no object", serde_json::json!([])),
+        ("private", serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": RFC8037_X, "d": RFC8037_X})),
     ] {
         assert!(PublicKey::from_jwk(&jwk).is_err(), "{name}");
     }

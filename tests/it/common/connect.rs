@@ -132,8 +132,10 @@ impl Server {
         let serve = move |stream| {
             let service = make();
             let serving = async move {
-                let running = service.serve(stream).await.unwrap();
-                running.waiting().await.unwrap();
+                // A connection without a handshake is an attack, and ends.
+                if let Ok(running) = service.serve(stream).await {
+                    running.waiting().await.unwrap();
+                }
             };
             tokio::spawn(serving).abort_handle()
         };
@@ -156,14 +158,22 @@ impl Server {
         }
     }
 
-    /// A stock client in this revision, with the tasks extension.
-    pub async fn connect(&self, version: &ProtocolVersion, credential: Credential) -> Client {
+    /// A new connection to a server on a byte stream, on which nothing has been said.
+    pub fn stream(&self) -> DuplexStream {
         match &self.reach {
             Reach::Duplex(serve) => {
                 let (near, far) = tokio::io::duplex(64 * 1024);
                 serve(far);
-                client_over(near, version, credential).await
+                near
             }
+            Reach::Http(_) => panic!("no byte stream"),
+        }
+    }
+
+    /// A stock client in this revision, with the tasks extension.
+    pub async fn connect(&self, version: &ProtocolVersion, credential: Credential) -> Client {
+        match &self.reach {
+            Reach::Duplex(_) => client_over(self.stream(), version, credential).await,
             Reach::Http(url) => {
                 let header = |(name, value): &(&'static str, String)| {
                     (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())

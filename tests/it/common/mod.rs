@@ -20,7 +20,7 @@ use rmcp_guard::layer::guard::GuardLayer;
 use rmcp_guard::policy::ToolRequirement;
 use serde_json::Value;
 
-pub use connect::{Answer, Client, Credential, Server, Transport};
+pub use connect::*;
 pub use demo::Demo;
 
 pub const AUDIENCE: &str = "https://files.example.com";

@@ -499,7 +499,7 @@ impl Step {
         self
     }
 
-    pub fn to_path(mut self, path: &'static str) -> Self {
+    pub fn with_path(mut self, path: &'static str) -> Self {
         self.path = path;
         self
     }

@@ -151,7 +151,8 @@ fn the_corpus_has_what_it_says() {
         }
         writeln!(text, "{:12} {:4} attacks {runs:6} runs   {}", family.name, cases.len(), family.about).unwrap();
         for (why, ids) in absent {
-            writeln!(text, "    not everywhere, since {why}: {}", ids.into_iter().collect::<Vec<_>>().join(", ")).unwrap();
+            writeln!(text, "    not everywhere, since {why}: {}", ids.into_iter().collect::<Vec<_>>().join(", "))
+                .unwrap();
         }
     }
     writeln!(text, "{} attacks. Not covered:", ids.len()).unwrap();

@@ -228,7 +228,7 @@ fn badges() -> Vec<Case> {
         nobody(
             "headers/badge-in-query",
             "The badge stands in the query.",
-            call("level4").to_path("/mcp?x-capiscio-badge=x&capiscio_caller_badge=x"),
+            call("level4").with_path("/mcp?x-capiscio-badge=x&capiscio_caller_badge=x"),
         ),
         malformed(
             "headers/badge-and-connection",
@@ -330,19 +330,19 @@ fn framing() -> Vec<Case> {
         nobody(
             "headers/path-below",
             "The call goes to a path below the endpoint, past a rule of a proxy.",
-            call("level4").to_path("/mcp/tools/call"),
+            call("level4").with_path("/mcp/tools/call"),
         ),
         rejected(
             "headers/path-capital",
             "The call goes to the path in another case, past a rule of a proxy.",
             404,
-            call("level4").to_path("/MCP"),
+            call("level4").with_path("/MCP"),
         ),
         rejected(
             "headers/path-encoded",
             "The call goes to an encoded path, past a rule of a proxy.",
             404,
-            call("level4").to_path("/%6dcp"),
+            call("level4").with_path("/%6dcp"),
         ),
     ]
 }

@@ -262,7 +262,7 @@ fn bytes() -> Vec<Case> {
         forged(
             "signature/malleable",
             "The group order is added to the scalar: the same equation, another signature.",
-            tokens::signature(add_order),
+            tokens::signature(|bytes| add_order(bytes)),
         ),
         forged(
             "signature/high-bits-of-s",
@@ -425,7 +425,7 @@ fn spare_bits(signature: &str) -> String {
 }
 
 /// Adds the order of Ed25519's group to the scalar.
-fn add_order(bytes: &mut Vec<u8>) {
+fn add_order(bytes: &mut [u8]) {
     const ORDER: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,

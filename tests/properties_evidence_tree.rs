@@ -436,6 +436,7 @@ proptest! {
     #[test]
     fn a_hash_has_one_spelling(hash in any_hash(), text in "[A-Za-z0-9+/=_ -]{0,3}") {
         let written = hash.to_string();
+        prop_assert_eq!(format!("{hash:?}"), format!("Hash({written})"));
         prop_assert_eq!(written.parse::<Hash>(), Ok(hash));
         let (front, back) = written.split_at(written.len() - text.len());
         let changed = [front, &text].concat();

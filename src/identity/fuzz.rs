@@ -294,7 +294,7 @@ pub fn fuzz_issuance_proof(data: &[u8]) {
         did: did.clone(),
         nonce: NONCE.to_owned(),
         proof_aud: REGISTRY.to_owned(),
-        htu: format!("{REGISTRY}/v1/agents/{}/badge/pop", AGENT.replace(':', "%3A")),
+        htu: format!("{REGISTRY}/v1/agents/{}/badge", AGENT.replace(':', "%3A")),
         created_at: NOW,
         expires_at: UnixSeconds::new(1_760_000_300),
         used: false,

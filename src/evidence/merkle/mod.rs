@@ -96,8 +96,8 @@ impl FromStr for Hash {
     type Err = ParseHashError;
 
     fn from_str(text: &str) -> Result<Self, ParseHashError> {
-        // 44 characters without padding would be 33 bytes, so there is room for what is refused below
-        let mut bytes = [0; HASH_BYTES + 1];
+        // 44 characters without padding would be 33 bytes, for which there is no room
+        let mut bytes = [0; HASH_BYTES];
         if text.len() != BASE64_BYTES {
             return Err(ParseHashError);
         }

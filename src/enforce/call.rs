@@ -39,7 +39,7 @@ pub enum Action<'a> {
 }
 
 impl<'a> Action<'a> {
-    pub(super) const fn method(&self) -> &'static str {
+    pub(crate) const fn method(&self) -> &'static str {
         match self {
             Self::Tool { .. } => "tools/call",
             Self::Task { method, .. } | Self::Method { method, .. } => method,

@@ -123,6 +123,15 @@ impl Authenticated {
         }
     }
 
+    /// When the caller's badge expires; `None` without a badge.
+    #[cfg(feature = "layer")]
+    pub(crate) fn badge_expires(&self) -> Option<UnixSeconds> {
+        match &self.outcome {
+            Ok(Identity::Badge(badge)) => Some(badge.expires_at()),
+            Ok(Identity::Anonymous | Identity::ApiKey(_)) | Err(_) => None,
+        }
+    }
+
     /// Whether this is the answer that `enforcer` would give for `credential` at this moment of the same request: by
     /// the same configuration, about these very bytes, and from just now.
     ///

@@ -26,6 +26,8 @@ mod tests;
 mod witness;
 
 pub use call::{Action, Call};
+#[cfg(feature = "layer")]
+pub use config::MAX_REAUTHORIZATION_INTERVAL;
 #[cfg(any(test, fuzzing))]
 pub use config::fuzz_policy_config;
 pub use config::{

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Clock;
+#[cfg(feature = "layer")]
+use crate::clock::UnixSeconds;
 use crate::enforce::result_hash::ResultHash;
 use crate::enforce::{Principal, recorder};
 use crate::evidence::{AppendError, EvidenceId, EvidenceLog, OutcomeRecord, Receipt, Record, Reservation, Ticket};
@@ -88,6 +90,8 @@ pub struct Permit {
     wait_limit: Duration,
     /// Whether its caller is told where the decision stands in the log.
     gives_receipt: bool,
+    #[cfg(feature = "layer")]
+    badge_expires: Option<UnixSeconds>,
     outcome: Option<PendingOutcome>,
 }
 
@@ -161,7 +165,18 @@ impl Permit {
         awaits: Awaits,
         wait_limit: Duration,
     ) -> Self {
-        Self { principal, evidence_id, requirement, decision, awaits, wait_limit, gives_receipt: false, outcome: None }
+        Self {
+            principal,
+            evidence_id,
+            requirement,
+            decision,
+            awaits,
+            wait_limit,
+            gives_receipt: false,
+            #[cfg(feature = "layer")]
+            badge_expires: None,
+            outcome: None,
+        }
     }
 
     pub(crate) fn with_outcome(mut self, outcome: Option<PendingOutcome>) -> Self {
@@ -172,6 +187,18 @@ impl Permit {
     pub(crate) const fn with_receipt(mut self, yes: bool) -> Self {
         self.gives_receipt = yes;
         self
+    }
+
+    #[cfg(feature = "layer")]
+    pub(crate) const fn until(mut self, badge_expires: Option<UnixSeconds>) -> Self {
+        self.badge_expires = badge_expires;
+        self
+    }
+
+    /// When the caller's badge expires; `None` without a badge.
+    #[cfg(feature = "layer")]
+    pub(crate) const fn badge_expires(&self) -> Option<UnixSeconds> {
+        self.badge_expires
     }
 
     /// Who may run the call.

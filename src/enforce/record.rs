@@ -14,6 +14,8 @@ use crate::enforce::{
 use crate::evidence::flood::Share;
 use crate::evidence::{AppendError, DecisionRecord, EvidenceId, EvidenceMode, Record, Reservation, Ticket};
 use crate::identity::badge::ClaimedIdentity;
+#[cfg(feature = "layer")]
+use crate::identity::badge::VerifiedBadge;
 use crate::policy::{AuthLevel, Decision, DenyReason, ToolRequirement};
 
 /// What a recorded decision leads to.
@@ -164,7 +166,11 @@ impl Enforcer {
                     EvidenceMode::Bounded | EvidenceMode::Strict => Awaits::Written,
                 };
                 let gives_receipt = self.config().receipts() && principal.auth_level != AuthLevel::Anonymous;
+                #[cfg(feature = "layer")]
+                let badge_expires = verdict.badge().map(VerifiedBadge::expires_at);
                 let permit = Permit::new(principal, id, verdict.requirement, ticket, awaits, log.wait_limit());
+                #[cfg(feature = "layer")]
+                let permit = permit.until(badge_expires);
                 Ok(permit.with_outcome(outcome).with_receipt(gives_receipt))
             }
             (Ok((ticket, _)), reason) => {

@@ -12,6 +12,8 @@ pub mod headers;
 #[cfg(feature = "layer")]
 pub mod identity;
 #[cfg(feature = "layer")]
+mod lapse;
+#[cfg(feature = "layer")]
 pub mod raw;
 #[cfg(feature = "layer")]
 pub mod session;

@@ -19,7 +19,9 @@ use rmcp::{ErrorData, RoleServer};
 
 use crate::enforce::{Outcome, is_guard_meta_key};
 use crate::layer::guard::GuardLayer;
+use crate::layer::guard::answer::cut_off;
 use crate::layer::guard::gate::{Context, Gate, keep_private, outcome_of, terminal};
+use crate::layer::guard::pass::Admitted;
 use crate::layer::guard::receipt::{Answer as _, stripped};
 use crate::layer::guard::round::{Round, restore_state};
 use crate::policy::GuardedMethod;
@@ -153,9 +155,9 @@ impl<S: Service<RoleServer>> RawGuard<S> {
                 self.gate.conclude(permit, answer).await
             }
             ClientRequest::CustomRequest(custom) => {
-                let permit = self.gate.permit_custom_request(&custom.method, &mut context).await?;
-                let answer = self.inner.handle_request(custom.into(), context).await;
-                self.gate.conclude(permit, answer).await
+                let method = custom.method.clone();
+                let run = |context| self.inner.handle_request(custom.into(), context);
+                self.gate.custom_request(&method, context, run).await
             }
             ClientRequest::PingRequest(_) | ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_) => {
                 Gate::strip(&mut context);
@@ -168,19 +170,18 @@ impl<S: Service<RoleServer>> RawGuard<S> {
 
     async fn call_tool(&self, mut call: CallToolRequest, context: Context) -> Result<ServerResult, ErrorData> {
         let definition = (self.find_tool)(&call.params.name);
-        let admitted = match self.gate.admit(call.params, context, definition.as_ref()).await {
+        let admitted = self.gate.admit(call.params, context, definition.as_ref()).await;
+        let Admitted { params, context, mut pass } = match admitted {
             Ok(admitted) => admitted,
             Err(denial) => return self.gate.shape.answer(&denial).map(ServerResult::from),
         };
-        call.params = admitted.params;
-        let mut answer = match stripped(self.inner.handle_request(call.into(), admitted.context).await) {
-            Ok(ServerResult::CallToolResult(result)) => Ok(CallToolResponse::Complete(result)),
-            Ok(ServerResult::InputRequiredResult(result)) => Ok(CallToolResponse::InputRequired(result)),
-            Ok(ServerResult::CreateTaskResult(result)) => Ok(CallToolResponse::Task(result)),
-            Ok(_) => Err(ErrorData::internal_error("the service did not answer with a tool result", None)),
-            Err(error) => Err(error),
+        call.params = params;
+        let ran = pass.run(self.inner.handle_request(call.into(), context)).await.map(stripped);
+        let (settlement, mut answer) = match ran.map(|answer| answer.and_then(tool_answer)) {
+            Ok(mut answer) => (pass.judge(answer.as_mut().ok()), answer),
+            Err(reason) => (pass.end(reason), Err(cut_off())),
         };
-        match admitted.pass.judge(answer.as_mut().ok()).finish().await {
+        match settlement.finish().await {
             Ok(receipt) => {
                 if let Ok(answer) = &mut answer {
                     answer.attach(receipt.as_ref());
@@ -194,6 +195,15 @@ impl<S: Service<RoleServer>> RawGuard<S> {
                 self.gate.shape.answer(&withheld.denial).map(ServerResult::from)
             }
         }
+    }
+}
+
+fn tool_answer(answer: ServerResult) -> Result<CallToolResponse, ErrorData> {
+    match answer {
+        ServerResult::CallToolResult(result) => Ok(CallToolResponse::Complete(result)),
+        ServerResult::InputRequiredResult(result) => Ok(CallToolResponse::InputRequired(result)),
+        ServerResult::CreateTaskResult(result) => Ok(CallToolResponse::Task(result)),
+        _ => Err(ErrorData::internal_error("the service did not answer with a tool result", None)),
     }
 }
 

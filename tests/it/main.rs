@@ -41,6 +41,8 @@ mod session_layer;
 #[cfg(test)]
 mod stock_client;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod tower_stack;
 #[cfg(test)]
 mod transports;

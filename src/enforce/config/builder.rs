@@ -21,6 +21,11 @@ use crate::policy::{GuardedMethod, MethodAccess, ToolRequirement};
 /// The largest number of API keys: every one is compared with every key that is presented.
 pub const MAX_API_KEYS: usize = 1_000;
 
+/// Longest time from one look at the credential of a stream to the next. With the
+/// [`MAX_AUTHENTICATION`](crate::enforce::MAX_AUTHENTICATION) that a look may take, nothing goes on for a minute without one.
+#[cfg(feature = "layer")]
+pub const MAX_REAUTHORIZATION_INTERVAL: Duration = Duration::from_secs(45);
+
 /// Collects a [`GuardConfig`].
 ///
 /// Lists add up; of a single value the last one said counts, so code that comes after [`file`](Self::file) overrides it.
@@ -60,6 +65,10 @@ pub struct GuardConfigBuilder {
     pub(super) request_state_keys: Vec<RequestStateKey>,
     #[cfg(feature = "layer")]
     pub(super) request_state_lifetime: Duration,
+    #[cfg(feature = "layer")]
+    pub(super) reauthorization_interval: Duration,
+    #[cfg(feature = "layer")]
+    pub(super) calls_outlive_credentials: bool,
     pub(super) server_origin: Option<String>,
     pub(super) unbound_bearer: bool,
     pub(super) metadata_opens_tools: bool,
@@ -134,6 +143,10 @@ impl Default for GuardConfigBuilder {
             request_state_keys: Vec::new(),
             #[cfg(feature = "layer")]
             request_state_lifetime: crate::enforce::DEFAULT_REQUEST_STATE_LIFETIME,
+            #[cfg(feature = "layer")]
+            reauthorization_interval: MAX_REAUTHORIZATION_INTERVAL,
+            #[cfg(feature = "layer")]
+            calls_outlive_credentials: false,
             server_origin: None,
             unbound_bearer: false,
             metadata_opens_tools: false,
@@ -366,6 +379,25 @@ impl GuardConfigBuilder {
     #[must_use]
     pub const fn request_state_lifetime(mut self, lifetime: Duration) -> Self {
         self.request_state_lifetime = lifetime;
+        self
+    }
+
+    /// How often what goes on is authorized again (S18): streams of HTTP sessions, `subscriptions/listen`, and calls that run.
+    /// [`MAX_REAUTHORIZATION_INTERVAL`] by default and at most; not zero.
+    #[cfg(feature = "layer")]
+    #[must_use]
+    pub const fn reauthorization_interval(mut self, interval: Duration) -> Self {
+        self.reauthorization_interval = interval;
+        self
+    }
+
+    /// Lets a call run to its end when its caller's badge expires or is revoked meanwhile. Its progress and its result then go
+    /// to somebody who would not be let in any more. For tools that run for longer than badges live and cannot become tasks,
+    /// whose results are asked for with the credential of then. Streams end in any case.
+    #[cfg(feature = "layer")]
+    #[must_use]
+    pub const fn dangerous_calls_outlive_credentials(mut self) -> Self {
+        self.calls_outlive_credentials = true;
         self
     }
 

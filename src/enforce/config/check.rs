@@ -14,7 +14,9 @@ use crate::enforce::config::builder::{
 };
 use crate::enforce::config::{ApiKey, ApiKeys, ConfigProblem, GuardConfig, Inner, network};
 #[cfg(feature = "layer")]
-use crate::enforce::{MAX_REQUEST_STATE_KEYS, MAX_REQUEST_STATE_LIFETIME, RequestStateKey, RequestStates};
+use crate::enforce::{
+    MAX_REAUTHORIZATION_INTERVAL, MAX_REQUEST_STATE_KEYS, MAX_REQUEST_STATE_LIFETIME, RequestStateKey, RequestStates,
+};
 use crate::evidence::{EvidenceLog, EvidenceMode};
 use crate::identity::badge::{BadgeVerifier, Profile};
 use crate::identity::did::Did;
@@ -37,6 +39,8 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
     check_audiences(&mut draft);
     let server_origin = check_server_origin(&mut draft);
     check_evidence(&mut draft, policy.as_ref());
+    #[cfg(feature = "layer")]
+    check_reauthorization(&mut draft);
     #[cfg(feature = "layer")]
     let request_states = build_request_states(&mut draft);
     // before the sources are made: from here on a plan of a file cannot be told from another of the same mode
@@ -73,6 +77,10 @@ pub(super) fn build(mut draft: GuardConfigBuilder) -> Result<GuardConfig, Vec<Co
             receipts: draft.receipts,
             #[cfg(feature = "layer")]
             request_states,
+            #[cfg(feature = "layer")]
+            reauthorization_interval: draft.reauthorization_interval,
+            #[cfg(feature = "layer")]
+            calls_outlive_credentials: draft.calls_outlive_credentials,
             server_origin,
             profile: draft.profile,
             metadata_opens_tools: draft.metadata_opens_tools,
@@ -397,6 +405,13 @@ fn build_verifier(draft: &GuardConfigBuilder) -> BadgeVerifier {
         verifier = verifier.signature_checks_per_second(checks);
     }
     verifier.build()
+}
+
+#[cfg(feature = "layer")]
+fn check_reauthorization(draft: &mut GuardConfigBuilder) {
+    if draft.reauthorization_interval.is_zero() || draft.reauthorization_interval > MAX_REAUTHORIZATION_INTERVAL {
+        draft.problem("reauthorization_interval", "must be more than zero and at most 45 seconds");
+    }
 }
 
 #[cfg(feature = "layer")]

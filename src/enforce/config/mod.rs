@@ -16,6 +16,8 @@ mod network;
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "layer")]
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -30,6 +32,8 @@ use crate::identity::trust_store::Issuer;
 pub use crate::policy::ConfigProblem;
 use crate::policy::Policy;
 
+#[cfg(feature = "layer")]
+pub use builder::MAX_REAUTHORIZATION_INTERVAL;
 pub use builder::{GuardConfigBuilder, MAX_API_KEYS};
 pub use env::{LOG_LEVEL_VARIABLE, LogLevel, LogLevelError, SERVER_ORIGIN_VARIABLE, log_level_from_env};
 pub use file::MAX_CONFIG_BYTES;
@@ -115,6 +119,10 @@ struct Inner {
     receipts: bool,
     #[cfg(feature = "layer")]
     request_states: RequestStates,
+    #[cfg(feature = "layer")]
+    reauthorization_interval: Duration,
+    #[cfg(feature = "layer")]
+    calls_outlive_credentials: bool,
     server_origin: Option<String>,
     profile: Profile,
     metadata_opens_tools: bool,
@@ -212,6 +220,20 @@ impl GuardConfig {
     #[cfg(feature = "layer")]
     pub(crate) fn request_states(&self) -> &RequestStates {
         &self.inner.request_states
+    }
+
+    /// How often what goes on is authorized again (S18).
+    #[cfg(feature = "layer")]
+    #[must_use]
+    pub fn reauthorization_interval(&self) -> Duration {
+        self.inner.reauthorization_interval
+    }
+
+    /// Whether a call runs on when its caller would not be let in any more.
+    #[cfg(feature = "layer")]
+    #[must_use]
+    pub fn calls_outlive_credentials(&self) -> bool {
+        self.inner.calls_outlive_credentials
     }
 
     /// The origin that evidence names as ours.

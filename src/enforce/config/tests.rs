@@ -51,6 +51,40 @@ fn best_effort() -> EvidenceLog {
     EvidenceOptions::default().mode(EvidenceMode::BestEffort).in_memory().unwrap()
 }
 
+#[cfg(feature = "layer")]
+#[test]
+fn rounds_and_streams_have_bounds() {
+    use crate::enforce::{
+        MAX_REAUTHORIZATION_INTERVAL, MAX_REQUEST_STATE_KEYS, MAX_REQUEST_STATE_LIFETIME, RequestStateKey,
+    };
+
+    let with_keys = |count: usize| {
+        let key = || RequestStateKey::generate().unwrap();
+        (0..count).fold(complete(), |config, _| config.request_state_key(key()))
+    };
+    assert!(keys(with_keys(MAX_REQUEST_STATE_KEYS)).is_empty());
+    assert_eq!(keys(with_keys(MAX_REQUEST_STATE_KEYS + 1)), ["request_state_key"]);
+
+    let tick = Duration::from_nanos(1);
+    for (lifetime, fine) in [
+        (Duration::from_millis(999), false),
+        (Duration::from_secs(1), true),
+        (MAX_REQUEST_STATE_LIFETIME, true),
+        (MAX_REQUEST_STATE_LIFETIME + tick, false),
+    ] {
+        assert_eq!(keys(complete().request_state_lifetime(lifetime)).is_empty(), fine, "{lifetime:?}");
+    }
+    for (interval, fine) in [
+        (Duration::ZERO, false),
+        (tick, true),
+        (MAX_REAUTHORIZATION_INTERVAL, true),
+        (MAX_REAUTHORIZATION_INTERVAL + tick, false),
+    ] {
+        assert_eq!(keys(complete().reauthorization_interval(interval)).is_empty(), fine, "{interval:?}");
+    }
+    assert!(MAX_REAUTHORIZATION_INTERVAL + crate::enforce::MAX_AUTHENTICATION <= Duration::from_secs(60), "S18");
+}
+
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn every_mistake_is_named_by_its_key() {

@@ -70,6 +70,11 @@ pub(super) fn error(denial: &Denial) -> ErrorData {
     ErrorData::new(code, message, Some(data(denial)))
 }
 
+/// Stands for the answer of a call that was cut off, and does not leave.
+pub(in crate::layer) fn cut_off() -> ErrorData {
+    ErrorData::internal_error("the call was cut off", None)
+}
+
 /// The answer to a custom request that is not allowed: to this caller the method does not exist, and clients that
 /// probe for newer methods rely on the standard code.
 pub(super) fn unknown_method(denial: &Denial) -> ErrorData {

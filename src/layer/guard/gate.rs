@@ -2,8 +2,8 @@
 //!
 //! In order: take the credential out of the request, strip it (S8), open the state of a retry (S13), see that the session is
 //! bound (S15), ask the enforcer, run the inner call with the permit held, bind a task that it created (S17) or seal the
-//! state that it hands out, and let the answer go once the permit says that its decision is on record. Nothing is decided
-//! here.
+//! state that it hands out, and let the answer go once the permit says that its decision is on record. What goes on
+//! for long is authorized again (S18). Nothing is decided here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,9 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer};
+use tokio_util::sync::CancellationToken;
 
+use crate::clock::UnixSeconds;
 use crate::enforce::{
     Action, Authenticated, Call, CallerCredential, CredentialSources, Denial, Enforcer, Outcome, Permit,
     PresentedCredential, Principal, Recording, Undecided, Unrecorded, is_bearer_badge, is_guard_meta_key,
@@ -30,13 +32,14 @@ use crate::layer::guard::receipt::{Answer, stripped};
 use crate::layer::guard::round::Round;
 use crate::layer::guard::tasks::{TaskOwner, TaskTable};
 use crate::layer::headers;
+use crate::layer::lapse::{lapse, run_until};
 use crate::layer::session::{SessionHandle, SessionKey};
-use crate::policy::{DenyReason, GuardedMethod, ToolRequirement};
+use crate::policy::{Decision, DenyReason, GuardedMethod, ToolRequirement};
 
 pub(crate) type Context = RequestContext<RoleServer>;
 
 /// A reason that the layer finds, and a sentence about it.
-pub(super) type Reason = (DenyReason, &'static str);
+pub(in crate::layer) type Reason = (DenyReason, &'static str);
 
 /// What all clones of a layer and its services share.
 #[derive(Clone, Debug)]
@@ -74,7 +77,7 @@ impl Facts {
         }
     }
 
-    fn call<'a>(&'a self, action: Action<'a>) -> Call<'a> {
+    pub(super) fn call<'a>(&'a self, action: Action<'a>) -> Call<'a> {
         Call {
             transport: self.transport,
             protocol_version: self.protocol.as_ref().map(ProtocolVersion::as_str),
@@ -86,6 +89,29 @@ impl Facts {
     fn is_2026_07_28_or_later(&self) -> bool {
         // ISO dates compare as text.
         self.protocol.as_ref().is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str())
+    }
+}
+
+/// What a method opened that may have to be ended.
+#[derive(Debug)]
+pub(crate) struct Opened<'a> {
+    action: Action<'a>,
+    decision_id: EvidenceId,
+    badge_expires: Option<UnixSeconds>,
+    cancelled: CancellationToken,
+    /// The answer then, but for its reason.
+    denial: Denial,
+}
+
+impl<'a> Opened<'a> {
+    pub(crate) fn new(permit: &Permit, action: Action<'a>, cancelled: &CancellationToken) -> Self {
+        Self {
+            action,
+            decision_id: permit.evidence_id(),
+            badge_expires: permit.badge_expires(),
+            cancelled: cancelled.clone(),
+            denial: Denial::withheld(permit, action.target(), DenyReason::InternalError, ""),
+        }
     }
 }
 
@@ -236,6 +262,7 @@ impl Gate {
             tool: Arc::from(&*params.name),
             session: facts.session_key(),
             round,
+            watched: (!self.enforcer.config().calls_outlive_credentials()).then_some((facts, beside)),
             cancelled: context.ct.clone(),
             client_has_tasks,
         };
@@ -269,14 +296,24 @@ impl Gate {
         let state = round.as_mut().and_then(|round| round.state.take());
         context.extensions.insert(permit.principal().clone());
         let depends_on_caller = permit.requirement().is_some();
+        let (class, method, target) = action;
+        let opened = Opened::new(&permit, Action::Method { class, method, target }, &context.ct);
         // What these turn on is sent without an answer to hold back, so their decision is on record before they run.
-        let held = if matches!(action.0, GuardedMethod::Subscriptions | GuardedMethod::Logging) {
+        let held = if matches!(class, GuardedMethod::Subscriptions | GuardedMethod::Logging) {
             self.finish(permit, Outcome::Ok).await?;
             None
         } else {
             Some(permit)
         };
-        let mut answer = stripped(run(context, state).await);
+        let mut answer = match self.run(&facts, &opened, run(context, state)).await {
+            Ok(answer) => stripped(answer),
+            Err(reason) => {
+                if let Some(permit) = held {
+                    self.finish(permit, Outcome::Cancelled).await?;
+                }
+                return Err(self.end(opened, reason));
+            }
+        };
         let mut outcome = match &mut answer {
             Ok(answer) => adapt(answer, depends_on_caller),
             Err(_) => Outcome::ProtocolError,
@@ -287,13 +324,56 @@ impl Gate {
                 self.seal_state(round.as_ref(), permit.principal(), facts.session_key(), state)
         {
             outcome = Outcome::ProtocolError;
-            answer = Err(answer::error(&Denial::withheld(&permit, action.2, reason, detail)));
+            answer = Err(answer::error(&Denial::withheld(&permit, target, reason, detail)));
         }
         let receipt = self.finish(permit, outcome).await?;
         if let Ok(answer) = &mut answer {
             answer.attach(receipt.as_ref().filter(|_| depends_on_caller));
         }
         answer
+    }
+
+    /// Runs what a method opened for as long as its caller would be let in; `Err` says why it was ended.
+    pub(crate) async fn run<T>(
+        &self,
+        facts: &Facts,
+        opened: &Opened<'_>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Reason> {
+        let call = facts.call(opened.action);
+        let is_stream = matches!(opened.action, Action::Method { class: GuardedMethod::Subscriptions, .. });
+        let is_watched = is_stream || !self.enforcer.config().calls_outlive_credentials();
+        run_until(work, || is_watched.then(|| Box::pin(self.lapse(facts, call, opened.badge_expires)))).await
+    }
+
+    /// Ends what a method opened: its answer.
+    pub(crate) fn end(&self, opened: Opened<'_>, (reason, detail): Reason) -> ErrorData {
+        opened.cancelled.cancel();
+        self.note_end(opened.action.method(), reason, opened.decision_id);
+        answer::error(&Denial { reason, detail, ..opened.denial })
+    }
+
+    /// Records that something which a decision let in was ended.
+    pub(super) fn note_end(&self, method: &'static str, reason: DenyReason, decision_id: EvidenceId) {
+        let members = vec![
+            ("method", method.to_owned()),
+            ("reason", reason.code().to_owned()),
+            ("decision_id", decision_id.to_string()),
+        ];
+        self.enforcer.notice("stream_ended", members);
+    }
+
+    /// Resolves when `call`, decided anew with the credential and in the session of its request, is not allowed any more.
+    pub(super) async fn lapse(&self, facts: &Facts, call: Call<'_>, badge_expires: Option<UnixSeconds>) -> Reason {
+        lapse(&self.enforcer, &facts.credential, badge_expires, |caller| {
+            let call = Call { refused: session_refusal(facts, caller), ..call };
+            let evaluation = self.enforcer.decide(&call, caller).evaluation;
+            match evaluation.decision {
+                Decision::Allow => Ok(()),
+                Decision::Deny => Err((evaluation.reason.unwrap_or(DenyReason::InternalError), evaluation.detail)),
+            }
+        })
+        .await
     }
 
     pub(crate) async fn permit_method(
@@ -327,12 +407,24 @@ impl Gate {
         answer
     }
 
-    /// Decides on a custom request; `Err` is its answer.
-    pub(crate) async fn permit_custom_request(&self, method: &str, context: &mut Context) -> Result<Permit, ErrorData> {
-        let facts = self.take_facts(context);
+    /// Decides on a custom request, and runs it.
+    pub(crate) async fn custom_request<T: Answer, F: Future<Output = Result<T, ErrorData>>>(
+        &self,
+        method: &str,
+        mut context: Context,
+        run: impl FnOnce(Context) -> F,
+    ) -> Result<T, ErrorData> {
+        let facts = self.take_facts(&mut context);
         let permit = self.permit_custom(&facts, method).await.map_err(|denial| answer::unknown_method(&denial))?;
         context.extensions.insert(permit.principal().clone());
-        Ok(permit)
+        let opened = Opened::new(&permit, Action::Custom { method }, &context.ct);
+        match self.run(&facts, &opened, run(context)).await {
+            Ok(answer) => self.conclude(permit, answer).await,
+            Err(reason) => {
+                self.finish(permit, Outcome::Cancelled).await?;
+                Err(self.end(opened, reason))
+            }
+        }
     }
 
     /// Records a request whose method this crate does not know, and says how to answer it.
@@ -534,7 +626,7 @@ fn requirement_of(tool: Option<&Tool>) -> Option<Result<ToolRequirement, ()>> {
     ToolRequirement::from_meta(&meta.0).map_err(|_| ()).transpose()
 }
 
-fn by_ref(beside: Option<&Result<ToolRequirement, ()>>) -> Option<Result<&ToolRequirement, ()>> {
+pub(super) fn by_ref(beside: Option<&Result<ToolRequirement, ()>>) -> Option<Result<&ToolRequirement, ()>> {
     beside.map(|beside| beside.as_ref().map_err(|&()| ()))
 }
 

@@ -12,9 +12,11 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
-use crate::enforce::Outcome;
+use crate::enforce::{Action, Outcome};
 use crate::layer::forward::forward_to_inner;
-use crate::layer::guard::gate::{Context, Gate, keep_private, strip_params_meta, terminal};
+use crate::layer::guard::answer::cut_off;
+use crate::layer::guard::gate::{Context, Gate, Opened, keep_private, strip_params_meta, terminal};
+use crate::layer::guard::pass::Admitted;
 use crate::layer::guard::receipt::{Answer as _, stripped};
 use crate::layer::guard::round::Round;
 use crate::policy::GuardedMethod;
@@ -34,13 +36,18 @@ pub struct Guard<S> {
 impl<S: ServerHandler> ServerHandler for Guard<S> {
     async fn call_tool(&self, request: CallToolRequestParams, context: Context) -> Result<CallToolResponse, ErrorData> {
         let definition = self.inner.get_tool(&request.name);
-        let admitted = match self.gate.admit(request, context, definition.as_ref()).await {
+        let Admitted { params, context, mut pass } = match self.gate.admit(request, context, definition.as_ref()).await
+        {
             Ok(admitted) => admitted,
             Err(denial) => return self.gate.shape.answer(&denial),
         };
-        let spare = admitted.pass.client_has_tasks.then(|| admitted.context.clone());
-        let mut answer = stripped(self.inner.call_tool(admitted.params, admitted.context).await);
-        let withheld = match admitted.pass.judge(answer.as_mut().ok()).finish().await {
+        let spare = pass.client_has_tasks.then(|| context.clone());
+        let ran = pass.run(self.inner.call_tool(params, context)).await.map(stripped);
+        let (settlement, mut answer) = match ran {
+            Ok(mut answer) => (pass.judge(answer.as_mut().ok()), answer),
+            Err(reason) => (pass.end(reason), Err(cut_off())),
+        };
+        let withheld = match settlement.finish().await {
             Ok(receipt) => {
                 if let Ok(answer) = &mut answer {
                     answer.attach(receipt.as_ref());
@@ -278,19 +285,24 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
 
     /// rmcp acknowledges a subscription before it asks, so a denied one ends with its error and has carried nothing.
     /// What it carries leaves before its answer, so the decision is on record before the handler listens.
+    /// It ends with the credential that opened it: dropping the context closes its sinks, and rmcp sends the error.
     /// The context cannot be changed from outside rmcp: a handler's own `listen` sees the request as it came.
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let facts = self.gate.take_facts(&mut context.request_context().clone());
-        let action = (GuardedMethod::Subscriptions, "subscriptions/listen", "");
-        let permit = self.gate.permit_method(&facts, action, None).await?;
+        let (class, method, target) = (GuardedMethod::Subscriptions, "subscriptions/listen", "");
+        let permit = self.gate.permit_method(&facts, (class, method, target), None).await?;
+        let opened = Opened::new(&permit, Action::Method { class, method, target }, &context.request_context().ct);
         self.gate.finish(permit, Outcome::Ok).await?;
-        self.inner.listen(context).await
+        match self.gate.run(&facts, &opened, self.inner.listen(context)).await {
+            Ok(ended) => ended,
+            Err(reason) => Err(self.gate.end(opened, reason)),
+        }
     }
 
-    async fn on_custom_request(&self, request: CustomRequest, mut context: Context) -> Result<CustomResult, ErrorData> {
-        let permit = self.gate.permit_custom_request(&request.method, &mut context).await?;
-        let answer = self.inner.on_custom_request(request, context).await;
-        self.gate.conclude(permit, answer).await
+    async fn on_custom_request(&self, request: CustomRequest, context: Context) -> Result<CustomResult, ErrorData> {
+        let method = request.method.clone();
+        let run = |context| self.inner.on_custom_request(request, context);
+        self.gate.custom_request(&method, context, run).await
     }
 
     async fn on_custom_notification(&self, notification: CustomNotification, mut context: NotificationCtx) {

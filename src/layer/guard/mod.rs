@@ -67,6 +67,10 @@
 //!
 //! [`request_state_lifetime`]: crate::enforce::GuardConfigBuilder::request_state_lifetime
 //!
+//! What runs or listens for long is ended when the badge that opened it expires, and authorized again at least once a minute:
+//! tool calls, the methods above, custom requests and `subscriptions/listen`. The end is recorded as a notice `stream_ended`.
+//! Tasks run on; each access to one is decided.
+//!
 //! Answers to authenticated callers carry the receipt of their decision (`_meta["rmcp-guard/evidence"]`, a
 //! [`Receipt`](crate::evidence::Receipt)), unless [`receipts`](crate::enforce::GuardConfigBuilder::receipts) are off. What
 //! an inner server puts there is removed from every answer; notifications are no answers, and a member of that name in
@@ -85,6 +89,9 @@
 //!   credentials and no `Principal`. Open [`Subscriptions`](crate::policy::GuardedMethod::Subscriptions) only to a handler
 //!   that neither logs nor forwards `request_context()`.
 //!
+//! * What a handler sends on a connection by itself, such as updates to those who subscribed before 2026-07-28: rmcp hands it the
+//!   connection. Over HTTP the stream that carries them is the session layer's, and ends with its badge.
+//!
 //! # Deployment caveats
 //!
 //! * Nothing that can run a tool belongs outside the guard. [`IdentityLayer`](crate::layer::identity::IdentityLayer) does
@@ -99,7 +106,7 @@
 //!   shows a requirement which `get_tool` does not is logged as an error.
 //! * `#[tool_handler]` without `router = self.tool_router` builds its router anew on every call.
 
-mod answer;
+pub(in crate::layer) mod answer;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(in crate::layer) mod gate;

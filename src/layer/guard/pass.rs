@@ -1,20 +1,22 @@
 //! A tool call that was allowed, from its admission to its answer: the outcome is recorded, a task that it created is
 //! bound to its owner (S17), a state that it hands out is sealed (S13), and the answer leaves once its decision is on record.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{CallToolRequestParams, CallToolResponse, CreateTaskResult};
 use tokio_util::sync::CancellationToken;
 
-use crate::enforce::{Denial, Outcome, Permit, ResultHash};
+use crate::enforce::{Action, Call, Denial, Outcome, Permit, ResultHash};
 use crate::evidence::Receipt;
-use crate::layer::guard::gate::{Context, Gate, unrecorded};
+use crate::layer::guard::gate::{Context, Facts, Gate, Reason, by_ref, unrecorded};
 use crate::layer::guard::receipt::Answer as _;
 use crate::layer::guard::round::Round;
 use crate::layer::guard::tasks::BindError;
+use crate::layer::lapse::run_until;
 use crate::layer::session::SessionKey;
-use crate::policy::DenyReason;
+use crate::policy::{DenyReason, ToolRequirement};
 
 /// A tool call that may run: what the inner service gets, and the pass that settles its answer.
 #[derive(Debug)]
@@ -33,10 +35,15 @@ pub(crate) struct Pass {
     pub(super) session: Option<SessionKey>,
     /// What a state that the answer hands out is bound to; `None` before 2026-07-28.
     pub(super) round: Option<Round>,
+    /// What the decision is taken again with while the call runs (S18): taken once it has to wait.
+    pub(super) watched: Option<(Facts, Option<Result<ToolRequirement, ()>>)>,
     pub(super) cancelled: CancellationToken,
     /// Without that capability rmcp replaces a created task by an error, and nobody learns its id.
     pub(crate) client_has_tasks: bool,
 }
+
+/// Resolves when a call has to be ended.
+pub(crate) type Lapse = Pin<Box<dyn Future<Output = Reason> + Send>>;
 
 /// An answer that must not leave.
 #[derive(Debug)]
@@ -47,10 +54,36 @@ pub(crate) struct Withheld {
 }
 
 impl Pass {
+    /// Runs the call for as long as its caller would be let in; `Err` says why it was [ended](Self::end).
+    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Reason> {
+        run_until(work, || self.lapse()).await
+    }
+
+    /// Watches over the call from now on; `None` where it may outlive its credential, and the second time.
+    pub(crate) fn lapse(&mut self) -> Option<Lapse> {
+        let (facts, beside) = self.watched.take()?;
+        let (gate, tool, expires) = (self.gate.clone(), Arc::clone(&self.tool), self.permit.badge_expires());
+        Some(Box::pin(async move {
+            // Arguments decide nothing.
+            let action = Action::Tool { name: &tool, arguments: None };
+            let call = Call { beside: by_ref(beside.as_ref()), ..facts.call(action) };
+            gate.lapse(&facts, call, expires).await
+        }))
+    }
+
+    /// Settles a call that was cut off: its caller gets a denial, and what the tool left running is told to stop.
+    pub(crate) fn end(self, (reason, detail): Reason) -> Settlement {
+        let Self { permit, gate, tool, cancelled, .. } = self;
+        cancelled.cancel();
+        gate.note_end("tools/call", reason, permit.evidence_id());
+        let refusal = Some(Refusal { reason, detail, orphan: None });
+        Settlement { permit, gate, tool, outcome: Outcome::Cancelled, result: None, bound: None, refusal }
+    }
+
     /// Sees an answer (`None` for an error) before it may leave: takes out what only the guard may say in it, seals a state
     /// that it hands out, and binds a task that it announces.
     pub(crate) fn judge(self, mut answer: Option<&mut CallToolResponse>) -> Settlement {
-        let Self { permit, gate, tool, session, round, cancelled, client_has_tasks } = self;
+        let Self { permit, gate, tool, session, round, watched: _, cancelled, client_has_tasks } = self;
         let mut bound = None;
         let mut refusal = None;
         if let Some(answer) = &mut answer {

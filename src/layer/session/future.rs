@@ -8,11 +8,13 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::body::SessionBody;
+use super::body::{Lapse, SessionBody};
 use super::refusal::Refusal;
 use super::service::{Shared, credential_of, session_of};
 use super::table::{Closed, NotAdmitted, SessionHandle, SessionKey};
+use crate::clock::UnixSeconds;
 use crate::enforce::{Authenticated, PresentedCredential, Principal, offered_auth_level};
+use crate::layer::lapse::{has_timer, lapse};
 use crate::policy::AuthLevel;
 
 /// The answer to one request that passes the session layer.
@@ -52,6 +54,8 @@ where
         closed: Option<Closed>,
         key: SessionKey,
         ends_session: bool,
+        /// What watches over the stream that a GET opens.
+        lapse: Option<Lapse>,
     },
     /// The inner service is at work on a request without a session; its answer may open one.
     WithoutSession {
@@ -117,7 +121,7 @@ where
                         Err(reason) => State::Refused(Refusal::Credential(reason, *kind), Some(key)),
                     }
                 }
-                StateProjection::InSession { answer, closed, key, ends_session } => {
+                StateProjection::InSession { answer, closed, key, ends_session, lapse } => {
                     let lost = closed.as_mut().is_none_or(|closed| Pin::new(closed).poll(context).is_ready());
                     if lost {
                         State::Refused(Refusal::NotFound, Some(*key))
@@ -129,8 +133,8 @@ where
                                 // The answer to the request that ends the session does not end with it.
                                 *closed = None;
                             }
-                            let closed = closed.take();
-                            return Poll::Ready(Ok(response.map(|body| SessionBody::inner(body, closed))));
+                            let (closed, lapse) = (closed.take(), lapse.take());
+                            return Poll::Ready(Ok(response.map(|body| SessionBody::watched(body, closed, lapse))));
                         }
                         State::Refused(Refusal::Unbindable, Some(*key))
                     }
@@ -191,9 +195,11 @@ where
     match shared.sessions.admit(key, caller.as_ref()) {
         Ok(closed) => {
             let ends_session = request.method() == Method::DELETE;
+            let lapse = (request.method() == Method::GET && has_timer())
+                .then(|| shared.watch(shared.credential_of(request.headers()), authenticated.badge_expires(), key));
             let handle = SessionHandle::new(Arc::clone(&shared.sessions), key, caller);
             request.extensions_mut().insert(handle.authenticated_as(authenticated));
-            State::InSession { answer: service.call(request), closed: Some(closed), key, ends_session }
+            State::InSession { answer: service.call(request), closed: Some(closed), key, ends_session, lapse }
         }
         Err(NotAdmitted::Unknown) => State::Refused(Refusal::NotFound, Some(key)),
         Err(NotAdmitted::Full) => State::Refused(Refusal::Full, Some(key)),
@@ -208,6 +214,21 @@ impl Shared {
     fn authenticate(&self, credential: PresentedCredential) -> Authentication {
         let enforcer = self.enforcer.clone();
         Box::pin(async move { enforcer.identify(&credential).await })
+    }
+
+    /// Ends the stream of a session with the credential that opened it (S18), and records that. The owner of the session is that
+    /// credential's: if it is somebody else's meanwhile, the table ends the stream.
+    fn watch(&self, credential: PresentedCredential, badge_expires: Option<UnixSeconds>, key: SessionKey) -> Lapse {
+        let enforcer = self.enforcer.clone();
+        Lapse::new(async move {
+            let (reason, _) = lapse(&enforcer, &credential, badge_expires, |caller| {
+                caller.principal().map(drop).map_err(|reason| (reason, "the credential does not count any more"))
+            })
+            .await;
+            let members =
+                vec![("method", "GET".to_owned()), ("reason", reason.code().to_owned()), ("session", key.to_string())];
+            enforcer.notice("stream_ended", members);
+        })
     }
 
     fn refuse<RB>(&self, refusal: Refusal, key: Option<SessionKey>) -> Response<SessionBody<RB>> {

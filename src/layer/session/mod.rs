@@ -14,6 +14,8 @@
 //! * Everybody else gets 404, and so does a session of which nothing is known, such as one from before a restart.
 //! * What cannot be bound is refused: a repeated or malformed session id (400), a credential that fails (401), a
 //!   session beyond [`MAX_SESSIONS`] (503; open sessions are never dropped for new ones).
+//! * The stream that a `GET` opens ends when its badge expires, and is authorized again at least once a minute; the end is
+//!   recorded as a notice `stream_ended`. The response to a `POST` ends with the call that it answers, which the guard ends.
 //!
 //! Requests without a session id pass: they are `initialize`, or stateless, and the guard decides on each of their
 //! calls.

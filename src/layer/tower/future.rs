@@ -12,8 +12,9 @@ use tower_service::Service;
 use crate::enforce::Denial;
 use crate::evidence::Receipt;
 use crate::layer::guard::gate::Gate;
-use crate::layer::guard::pass::{Admitted, Pass, Withheld};
+use crate::layer::guard::pass::{Admitted, Lapse, Pass, Withheld};
 use crate::layer::guard::receipt::Answer as _;
+use crate::layer::lapse::has_timer;
 use crate::layer::tower::ToolCall;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -35,8 +36,8 @@ pub struct GuardFuture<S: Service<ToolCall>> {
 enum State<S, F, E> {
     /// Keeps the service that was polled ready: a denied call gives it back by dropping it.
     Deciding(Boxed<Result<(Admitted, Option<Tool>), Denial>>, Option<S>),
-    /// The pass is there until the answer is.
-    Running(#[pin] F, Option<Pass>),
+    /// The pass is there until the answer is, and what watches over the call once that has to wait.
+    Running(#[pin] F, Option<Pass>, Option<Lapse>),
     Settling(Boxed<Result<Option<Receipt>, Withheld>>, Option<Result<CallToolResponse, E>>),
     Done,
 }
@@ -69,7 +70,7 @@ where
                     match (decided, service.take()) {
                         (Ok((Admitted { params, context, pass }, definition)), Some(mut service)) => {
                             let call = service.call(ToolCall::new(params, context, definition));
-                            this.state.set(State::Running(call, Some(pass)));
+                            this.state.set(State::Running(call, Some(pass), None));
                         }
                         (Ok(_), None) => this.state.set(State::Done),
                         (Err(denial), _) => {
@@ -78,20 +79,29 @@ where
                         }
                     }
                 }
-                StateProjection::Running(call, pass) => {
-                    let Some(held) = pass.take() else {
+                StateProjection::Running(call, pass, lapse) => {
+                    let Some(mut held) = pass.take() else {
                         this.state.set(State::Done);
                         continue;
                     };
                     // Out of the state while the tool runs: a panic drops it as it unwinds, which the record tells from
                     // a cancelled call even where somebody outside catches the panic before this future is dropped.
-                    let Poll::Ready(mut answer) = call.poll(cx) else {
-                        *pass = Some(held);
-                        return Poll::Pending;
+                    let (settlement, answer) = match call.poll(cx) {
+                        Poll::Ready(mut answer) => (held.judge(answer.as_mut().ok()), Some(answer)),
+                        Poll::Pending => {
+                            if lapse.is_none() && has_timer() {
+                                *lapse = held.lapse();
+                            }
+                            match lapse.as_mut().map(|lapse| lapse.as_mut().poll(cx)) {
+                                Some(Poll::Ready(reason)) => (held.end(reason), None),
+                                Some(Poll::Pending) | None => {
+                                    *pass = Some(held);
+                                    return Poll::Pending;
+                                }
+                            }
+                        }
                     };
-                    let pass = held;
-                    let settlement = pass.judge(answer.as_mut().ok());
-                    this.state.set(State::Settling(Box::pin(settlement.finish()), Some(answer)));
+                    this.state.set(State::Settling(Box::pin(settlement.finish()), answer));
                 }
                 StateProjection::Settling(settling, answer) => {
                     let settled = ready!(settling.as_mut().poll(cx));

@@ -29,6 +29,9 @@ type Context = RequestContext<RoleServer>;
 /// How often the tests have credentials looked at again.
 const OFTEN: Duration = Duration::from_millis(10);
 
+/// Far beyond what a loaded machine needs; no test passes by waiting for it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A time that moves when it is told to.
 #[derive(Debug)]
 struct SetClock(AtomicI64);
@@ -200,6 +203,11 @@ impl Story {
     }
 }
 
+/// What does not end fails its test.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("an end")
+}
+
 fn listen() -> ClientRequest {
     let filter = SubscriptionFilter::builder().tools_list_changed().build();
     SubscriptionsListenRequest::new(SubscriptionsListenRequestParams::new(filter)).into()
@@ -241,7 +249,7 @@ async fn s18_a_subscription_ends_with_its_badge() {
                 story.clock.advance(1);
                 sink
             };
-            let (ended, sink) = tokio::join!(reason(&client, listen()), expiry);
+            let (ended, sink) = in_time(async { tokio::join!(reason(&client, listen()), expiry) }).await;
             assert_eq!(ended, "badge_expired", "{transport:?} {raw}");
             assert_eq!(story.server.running(), 0, "the handler was stopped");
             assert!(sink.notify_tool_list_changed().await.is_err(), "nothing can be sent any more");
@@ -284,7 +292,7 @@ async fn s18_what_is_open_is_decided_anew() {
                     reason(&client, listen()).await
                 }
             };
-            let (ended, ()) = tokio::join!(ended, change);
+            let (ended, ()) = in_time(async { tokio::join!(ended, change) }).await;
             assert_eq!(ended, want, "{transport:?}");
             assert_eq!(story.server.running(), 0, "{transport:?} {want}");
             assert_eq!(story.ends()[0]["rmcp_guard.notice.reason"], want, "{transport:?}");
@@ -304,7 +312,7 @@ async fn s18_a_call_that_runs_ends_with_its_badge() {
             story.until_running(1).await;
             story.clock.advance(DEFAULT_BADGE_LIFETIME.as_secs());
         };
-        let (answer, ()) = tokio::join!(client.call("level2", json!({})), expiry);
+        let (answer, ()) = in_time(async { tokio::join!(client.call("level2", json!({})), expiry) }).await;
         assert_eq!(answer.code(), "badge_expired", "{transport:?} {answer:?}");
         assert_eq!(story.server.running(), 0, "{transport:?}: the tool was stopped");
         assert!(story.server.tokens.lock().unwrap()[0].is_cancelled(), "{transport:?}: and what it started, told");
@@ -365,7 +373,7 @@ async fn s18_every_form_of_the_guard_ends_what_it_runs() {
                 _ => client.call("level2", json!({})).await.code(),
             }
         };
-        let (ended, ()) = tokio::join!(ended, expiry);
+        let (ended, ()) = in_time(async { tokio::join!(ended, expiry) }).await;
         assert_eq!(ended, "badge_expired", "{form}");
         assert_eq!(story.server.running(), 0, "{form}");
         assert_eq!(story.ends().len(), 1, "{form}");
@@ -399,7 +407,7 @@ async fn s18_what_has_no_end_goes_on() {
             tokio::time::sleep(OFTEN * 5).await;
             story.server.release.notify_one();
         };
-        let (answer, ()) = tokio::join!(client.call(tool, json!({})), time);
+        let (answer, ()) = in_time(async { tokio::join!(client.call(tool, json!({})), time) }).await;
         assert_eq!(answer.code(), "ran", "{number}");
         assert_eq!(story.outcomes(), ["ok"], "{number}");
         assert!(story.ends().is_empty(), "{number}");
@@ -418,7 +426,7 @@ async fn s18_the_tolerance_for_clocks_ends_too() {
         story.until_running(1).await;
         story.clock.advance(50);
     };
-    let (answer, ()) = tokio::join!(client.call("level2", json!({})), time);
+    let (answer, ()) = in_time(async { tokio::join!(client.call("level2", json!({})), time) }).await;
     assert_eq!(answer.code(), "badge_expired");
 }
 
@@ -456,7 +464,7 @@ async fn s18_the_stream_of_a_session_ends_with_its_badge() {
                 story.status.revoked.store(true, Ordering::SeqCst);
             }
         };
-        tokio::join!(end, change);
+        in_time(async { tokio::join!(end, change) }).await;
         let ends = story.ends();
         assert_eq!(ends.len(), 1, "{want}");
         assert_eq!(ends[0]["rmcp_guard.notice.reason"], want);

@@ -3,7 +3,7 @@
 
 use rmcp::model::{ClientRequest, JsonObject};
 
-use crate::enforce::{Authenticated, Holder, Principal, RequestDigest};
+use crate::enforce::{Authenticated, Holder, MAX_REQUEST_STATE_BYTES, Principal, RequestDigest};
 use crate::layer::guard::gate::{Facts, Gate, Reason};
 use crate::layer::guard::tasks::TaskOwner;
 use crate::layer::session::SessionKey;
@@ -80,7 +80,10 @@ impl Gate {
         let owner = Self::task_owner(principal, session);
         let states = self.enforcer.config().request_states();
         let sealed = states.seal(&open, holder(owner.as_ref()), &round.digest, self.enforcer.now_unix());
-        *state = Some(sealed.ok_or((DenyReason::InternalError, "the server's request state is too long"))?);
+        *state = Some(sealed.ok_or_else(|| {
+            tracing::error!(bytes = open.len(), most = MAX_REQUEST_STATE_BYTES, "a request state is too long to leave");
+            (DenyReason::InternalError, "the server's request state is too long")
+        })?);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::case::{Act, Answer, Case, Mode, Named, Place, Round, Step, Want, call, raw, request, step};
 use crate::wire::{Heard, Line, PATIENCE, Reply, answer_of, exchange};
@@ -21,6 +21,8 @@ enum Link {
 struct Attacker<'a> {
     world: &'a World,
     links: BTreeMap<&'static str, Link>,
+    /// What the last answer that asked for input said to bring back.
+    state: String,
     /// The answers that nobody waits for.
     background: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -34,7 +36,7 @@ pub async fn play(case: &Case, world: &World) -> Result<Played, String> {
         Want::NotThere(_) => return Ok(Played::NotThere),
     };
     let before = world.traces();
-    let mut attacker = Attacker { world, links: BTreeMap::new(), background: Vec::new() };
+    let mut attacker = Attacker { world, links: BTreeMap::new(), state: String::new(), background: Vec::new() };
     let mut problems = Vec::new();
     let (last, first) = case.steps.split_last().unwrap();
     for (number, step) in first.iter().enumerate() {
@@ -120,7 +122,17 @@ impl Attacker<'_> {
         if step.background || step.silent || want == Some(&Answer::Silence) {
             return Answer::Silence;
         }
-        line.next().await.answer()
+        let heard = line.next().await;
+        if let Heard::Message(message) = &heard {
+            self.remember(message);
+        }
+        heard.answer()
+    }
+
+    fn remember(&mut self, message: &Value) {
+        if let Some(state) = message["result"]["requestState"].as_str() {
+            state.clone_into(&mut self.state);
+        }
     }
 
     async fn request(&mut self, step: &Step) -> Answer {
@@ -137,7 +149,9 @@ impl Attacker<'_> {
             self.background.push(tokio::spawn(exchanging));
             return Answer::Silence;
         }
-        exchange(&address, &request).await.map_or(Answer::Closed, |reply| reply.answer())
+        let reply = exchange(&address, &request).await;
+        reply.iter().flat_map(Reply::messages).for_each(|message| self.remember(&message));
+        reply.map_or(Answer::Closed, |reply| reply.answer())
     }
 
     /// A connection, and a session where there are any. The newest revision has no handshake: the client asks what the
@@ -220,7 +234,8 @@ impl Attacker<'_> {
             members.push(format!("{}:{}", json!(key), json!(value)));
         }
         members.extend(step.meta.iter().map(|(key, json)| format!("{}:{json}", json!(key))));
-        replace(&step.body, b"$meta", format!("{{{}}}", members.join(",")).as_bytes())
+        let body = replace(&step.body, b"$state", self.state.as_bytes());
+        replace(&body, b"$meta", format!("{{{}}}", members.join(",")).as_bytes())
     }
 
     fn head_and_body(&self, step: &Step, session: Option<&str>) -> Vec<u8> {

@@ -323,7 +323,8 @@ pub struct Step {
     /// Whose connection or session it is.
     pub by: &'static str,
     pub session: Named,
-    /// The bytes of the message; `$meta` stands for the `_meta` that the revision wants, with the credential.
+    /// The bytes of the message; `$meta` stands for the `_meta` that the revision wants, with the credential, and `$state`
+    /// for the `requestState` of the last answer that had one.
     pub body: Vec<u8>,
     /// What the routing headers of 2026-07-28 say.
     pub method: String,
@@ -370,7 +371,7 @@ pub fn step(act: Act) -> Step {
     }
 }
 
-/// Bytes as they are, but for `$meta`; they name `level4` in a `tools/call` unless the step says otherwise.
+/// Bytes as they are, but for `$meta` and `$state`; they name `level4` in a `tools/call` unless the step says otherwise.
 pub fn raw(body: impl Into<Vec<u8>>) -> Step {
     Step { body: body.into(), ..step(Act::Send) }
 }

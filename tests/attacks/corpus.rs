@@ -105,6 +105,7 @@ families! {
     sessions => table::SESSIONS,
     handshake => table::HANDSHAKE,
     reading => table::READING,
+    rounds => table::ROUNDS,
     evidence => table::EVIDENCE,
 }
 

@@ -11,6 +11,7 @@ mod method;
 mod name;
 mod reading;
 mod request_id;
+mod rounds;
 mod sessions;
 mod signature;
 mod tasks;
@@ -57,6 +58,8 @@ pub const HANDSHAKE: Family = Family {
 };
 pub const READING: Family =
     Family { name: "reading", about: "lists, prompts, resources and other data for others", cases: reading::cases };
+pub const ROUNDS: Family =
+    Family { name: "rounds", about: "the `requestState` of another, and of another call", cases: rounds::cases };
 pub const EVIDENCE: Family =
     Family { name: "evidence", about: "text that would forge or disfigure a log", cases: evidence::cases };
 

@@ -80,6 +80,28 @@ pub async fn play(case: &Case, world: &World) -> Result<Played, String> {
     if problems.is_empty() { Ok(Played::Held) } else { Err(problems.join("; ")) }
 }
 
+/// Whether an attack comes to something on a server without a guard: something runs that nobody was permitted, or the
+/// attacker gets an answer in place of a refusal.
+pub async fn works(case: &Case, world: &World) -> bool {
+    let Some(Want::Held { answer: want, .. }) = case.want_in(&world.round) else { return false };
+    let mut attacker = Attacker { world, links: BTreeMap::new(), state: String::new(), background: Vec::new() };
+    let mut got = Answer::Silence;
+    for step in &case.steps {
+        let answer = if std::ptr::eq(step, case.steps.last().unwrap()) { Some(want) } else { step.gets.as_ref() };
+        got = attacker.play(step, answer).await;
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    attacker.background.iter().for_each(tokio::task::JoinHandle::abort);
+    let permitted =
+        |what: &str| case.runs.iter().filter(|(name, _)| *name == what).map(|(_, times)| times).sum::<usize>();
+    let runs = world.fixture.demo.all_runs();
+    let given = matches!(
+        got,
+        Answer::Ran(_) | Answer::Task | Answer::InputRequired | Answer::Tools(_) | Answer::Result(_) | Answer::Accepted
+    );
+    runs.iter().any(|(what, times)| what != "tools/list" && *times > permitted(what)) || (given && got != *want)
+}
+
 /// What of a credential stands in the log: the last part of a token, or what a header or `_meta` brought as a key.
 fn leaks(case: &Case, world: &World) -> Vec<String> {
     let log = world.log();
@@ -145,11 +167,11 @@ impl Attacker<'_> {
         let request = self.head_and_body(step, session.as_deref());
         let address = self.address();
         if step.background {
-            let exchanging = async move { drop(exchange(&address, &request).await) };
+            let exchanging = async move { drop(exchange(&address, &request, PATIENCE).await) };
             self.background.push(tokio::spawn(exchanging));
             return Answer::Silence;
         }
-        let reply = exchange(&address, &request).await;
+        let reply = exchange(&address, &request, self.world.patience).await;
         reply.iter().flat_map(Reply::messages).for_each(|message| self.remember(&message));
         reply.map_or(Answer::Closed, |reply| reply.answer())
     }
@@ -168,7 +190,7 @@ impl Attacker<'_> {
         let then = if round.is_newest() { request("tools/list", "") } else { raw(INITIALIZED) };
         match round.mode {
             Mode::Stdio => {
-                let mut line = Line::new(self.world.server.stream());
+                let mut line = Line::new(self.world.server.stream(), PATIENCE);
                 line.send(&self.body(&hello)).await;
                 let answer = line.next().await;
                 assert!(matches!(&answer, Heard::Message(it) if it.get("result").is_some()), "{answer:?}");
@@ -177,6 +199,7 @@ impl Attacker<'_> {
                     let answer = line.next().await;
                     assert!(matches!(answer, Heard::Message(_)), "{answer:?}");
                 }
+                line.patience = self.world.patience;
                 self.links.insert(who, Link::Stdio(line));
             }
             Mode::HttpStateful => {
@@ -196,14 +219,15 @@ impl Attacker<'_> {
     /// A connection that has not said anything yet.
     fn dial(&mut self, who: &'static str) {
         let link = match self.world.round.mode {
-            Mode::Stdio => Link::Stdio(Line::new(self.world.server.stream())),
+            Mode::Stdio => Link::Stdio(Line::new(self.world.server.stream(), self.world.patience)),
             _ => Link::Http(None),
         };
         self.links.insert(who, link);
     }
 
     async fn exchange(&self, step: &Step, session: Option<&str>) -> Reply {
-        exchange(&self.address(), &self.head_and_body(step, session)).await.expect("a response")
+        let request = self.head_and_body(step, session);
+        exchange(&self.address(), &request, PATIENCE).await.expect("a response")
     }
 
     fn address(&self) -> String {

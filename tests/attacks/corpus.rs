@@ -6,10 +6,9 @@ use std::io::Write as _;
 
 use futures_util::StreamExt as _;
 
-use crate::attacker::{Played, play};
-use crate::case::{Answer, Case, Round, Want, call};
+use crate::attacker::{Played, play, works};
+use crate::case::{Case, Mode, Round, Want};
 use crate::table::{self, Family, NOT_COVERED};
-use crate::tokens;
 use crate::world::{Setup, World};
 
 /// Servers under attack at once: enough that one waits while another works.
@@ -17,7 +16,7 @@ const AT_ONCE: usize = 16;
 
 /// Attacks of a single message that one server takes one after the other. Its clock stands still, so its budgets for
 /// strangers do not fill up again.
-const ON_ONE_SERVER: usize = 8;
+const ON_ONE_SERVER: usize = 6;
 
 /// The attacks that share a server, by their configuration and round.
 fn servers(cases: &[Case]) -> Vec<(Setup, Round, Vec<&Case>)> {
@@ -68,11 +67,14 @@ async fn play_all(cases: &[Case]) -> (usize, Vec<String>) {
     (held, problems)
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 /// Plays one family; what does not hold is told all at once.
 pub fn hold(family: &Family) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let cases = (family.cases)();
-    let (held, problems) = runtime.block_on(play_all(&cases));
+    let (held, problems) = runtime().block_on(play_all(&cases));
     say(&format!("{}: {} attacks, held in {held} runs", family.name, cases.len()));
     assert!(problems.is_empty(), "{} runs did not hold:\n{}", problems.len(), problems.join("\n"));
 }
@@ -109,25 +111,45 @@ families! {
     evidence => table::EVIDENCE,
 }
 
-/// The bytes that the attacks vary do run the tool when the credential is good: a guard that refused everything, or an
-/// attacker that reached nobody, would hold against every attack.
-#[tokio::test]
-async fn the_same_call_with_a_permit_runs() {
-    let case = || {
-        crate::case::attack("control", "no attack")
-            .sends(call("level4").badge(tokens::good()))
-            .want(Want::Held { answer: Answer::Ran("level4 ran".to_owned()), record: Vec::new() })
-            .runs("level4", 1)
-            .on(
-                |round: &Round| {
-                    round.mode == crate::case::Mode::HttpStateful && round.place == crate::case::Place::Meta
-                },
-                Want::NotThere("a session wants the credential in a header"),
-            )
-    };
-    let (held, problems) = play_all(&[case()]).await;
+/// The bytes that the attacks vary do run the tool when the credential is good, and what is one's own is given: a guard that
+/// refused everything, or an attacker that reached nobody, would hold against every attack.
+#[test]
+fn the_same_with_a_permit_runs() {
+    let (held, problems) = runtime().block_on(play_all(&table::with_a_permit()));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert_eq!(held, 5 + 4 + 2 * (5 + 5), "stdio, sessions, and both places without sessions");
+    let calls = 5 + 4 + 2 * (5 + 5);
+    let (rounds, tasks) = (3, 5 + 4 + 2);
+    assert_eq!(held, calls + rounds + tasks, "stdio, sessions, both without sessions; in both places where both count");
+}
+
+/// What the guard holds against: on the same server with nothing around it, attacks come to something. Those that do not
+/// are about the guard itself, or rmcp refuses them.
+#[test]
+fn without_a_guard_the_attacks_work() {
+    let rounds: Vec<_> = Round::all()
+        .into_iter()
+        .filter(|round| {
+            let version = if round.mode == Mode::HttpStatelessJson { "2026-07-28" } else { "2025-06-18" };
+            round.mode != Mode::HttpStatelessSse && round.version.as_str() == version
+        })
+        .collect();
+    let cases: Vec<Case> = table::FAMILIES.iter().flat_map(|family| (family.cases)()).collect();
+    let tried = cases.iter().flat_map(|case| rounds.iter().map(move |round| (case, round)));
+    let working: BTreeSet<&str> = runtime().block_on(
+        futures_util::stream::iter(tried)
+            .map(async |(case, round)| works(case, &World::unguarded(round).await).await.then_some(case.id))
+            .buffer_unordered(AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect(),
+    );
+    let holding: Vec<&str> = cases.iter().map(|case| case.id).filter(|id| !working.contains(id)).collect();
+    say(&format!(
+        "without a guard {} of {} attacks come to something; not these: {}",
+        working.len(),
+        cases.len(),
+        holding.join(", ")
+    ));
+    assert!(working.len() > cases.len() / 2, "{} of {} attacks", working.len(), cases.len());
 }
 
 /// Counts attacks, not runs: a revision or a transport more makes no attack more.

@@ -21,12 +21,12 @@ pub fn answer_of(message: &Value) -> Option<Answer> {
         return Some(Answer::Error(error["code"].as_i64().unwrap(), reason));
     }
     let result = message.get("result")?;
-    if let Some(scope) = result.get("cacheScope").filter(|_| result.get("tools").is_some()) {
-        assert!(scope == "private" && result["ttlMs"] == 0, "a shared cache would show it to others: {message}");
-    }
     if let Some(tools) = result["tools"].as_array() {
         let names: Vec<&str> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-        return Some(Answer::Tools(names.join(", ")));
+        // Where there are such hints at all, a cache that others read must not keep what was for one.
+        let kept = result.get("cacheScope").is_some_and(|scope| scope != "private" || result["ttlMs"] != 0);
+        let cache = if kept { " in a shared cache" } else { "" };
+        return Some(Answer::Tools(format!("{}{cache}", names.join(", "))));
     }
     if let Some(denial) = result["_meta"].get(META_DENIAL) {
         assert_eq!(result["isError"], true, "a denial says that it is an error: {message}");
@@ -70,14 +70,16 @@ impl Heard {
 
 /// A connection on stdio.
 pub struct Line {
+    /// How long the next answer may take.
+    pub patience: Duration,
     read: BufReader<ReadHalf<DuplexStream>>,
     write: WriteHalf<DuplexStream>,
 }
 
 impl Line {
-    pub fn new(stream: DuplexStream) -> Self {
+    pub fn new(stream: DuplexStream, patience: Duration) -> Self {
         let (read, write) = split(stream);
-        Self { read: BufReader::new(read), write }
+        Self { patience, read: BufReader::new(read), write }
     }
 
     pub async fn send(&mut self, message: &[u8]) {
@@ -87,7 +89,7 @@ impl Line {
 
     /// The next answer, past notifications and requests of the server.
     pub async fn next(&mut self) -> Heard {
-        timeout(PATIENCE, self.read()).await.unwrap_or(Heard::Nothing)
+        timeout(self.patience, self.read()).await.unwrap_or(Heard::Nothing)
     }
 
     /// What is there already.
@@ -152,14 +154,14 @@ impl Reply {
 }
 
 /// Sends a request as it is and reads until the server closes; `None` if it says nothing.
-pub async fn exchange(address: &str, request: &[u8]) -> Option<Reply> {
+pub async fn exchange(address: &str, request: &[u8], patience: Duration) -> Option<Reply> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     // The server may refuse and close before it has read all.
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
     // What has come so far is judged as it is.
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
+    let _ = timeout(patience, stream.read_to_end(&mut bytes)).await;
     parse(&bytes)
 }
 

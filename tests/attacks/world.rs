@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Router;
+use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use rmcp_guard::clock::{Clock, UnixSeconds};
 use rmcp_guard::enforce::GuardConfigBuilder;
 use rmcp_guard::identity::badge::Revocations;
@@ -17,6 +19,7 @@ use rmcp_guard::policy::{GuardedMethod, MethodAccess, ToolRequirement};
 use crate::case::{Mode, Round};
 use crate::common::{Fixture, LEVELS, Server, Transport};
 use crate::tokens::{self, NOW};
+use crate::wire::PATIENCE;
 
 /// Which configuration an attack meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +89,43 @@ pub struct World {
     pub fixture: Fixture,
     pub server: Server,
     pub round: Round,
+    /// How long an answer may take.
+    pub patience: Duration,
     clock: Arc<Stopped>,
     registry: Arc<Registry>,
 }
 
 impl World {
     pub async fn new(setup: Setup, round: &Round) -> Self {
+        let mut world = Self::without_a_server(setup, round);
+        let transport = match round.mode {
+            Mode::Stdio => Transport::Duplex,
+            Mode::HttpStateful => Transport::HttpStateful,
+            Mode::HttpStatelessSse => Transport::HttpStatelessSse,
+            Mode::HttpStatelessJson => Transport::HttpStatelessJson,
+        };
+        world.server = world.fixture.serve(transport).await;
+        world
+    }
+
+    /// The same server with nothing around it.
+    pub async fn unguarded(round: &Round) -> Self {
+        let mut world = Self::without_a_server(Setup::Usual, round);
+        world.patience = Duration::from_millis(500);
+        let demo = world.fixture.demo.clone();
+        world.server = match round.mode {
+            Mode::Stdio => Server::duplex(demo),
+            mode => {
+                let stateful = mode == Mode::HttpStateful;
+                let config = StreamableHttpServerConfig::default().with_legacy_session_mode(stateful);
+                let config = config.with_json_response(mode == Mode::HttpStatelessJson);
+                Server::http(Router::new().nest_service("/mcp", Server::mcp(demo, config))).await
+            }
+        };
+        world
+    }
+
+    fn without_a_server(setup: Setup, round: &Round) -> Self {
         let (clock, registry) = (Arc::<Stopped>::default(), Arc::<Registry>::default());
         let fixture = Fixture::with(|config| {
             setup.apply(
@@ -103,14 +137,8 @@ impl World {
                     .allow_custom_method("com.example/status"),
             )
         });
-        let transport = match round.mode {
-            Mode::Stdio => Transport::Duplex,
-            Mode::HttpStateful => Transport::HttpStateful,
-            Mode::HttpStatelessSse => Transport::HttpStatelessSse,
-            Mode::HttpStatelessJson => Transport::HttpStatelessJson,
-        };
-        let server = fixture.serve(transport).await;
-        Self { fixture, server, round: round.clone(), clock, registry }
+        let server = Server::duplex(fixture.demo.clone());
+        Self { fixture, server, round: round.clone(), patience: PATIENCE, clock, registry }
     }
 
     pub fn wait(&self, time: Duration) {

@@ -16,7 +16,11 @@ mod sessions;
 mod signature;
 mod tasks;
 
-use crate::case::{Case, Place, Round, Want, denied, session, session_header, session_refused};
+use crate::case::{
+    Answer, Case, Place, Round, Want, attack, call, denied, harmless, not_there, session, session_header,
+    session_refused,
+};
+use crate::tokens;
 
 /// Attacks of one kind.
 pub struct Family {
@@ -77,6 +81,7 @@ pub const FAMILIES: &[Family] = &[
     READING,
     TASKS,
     SESSIONS,
+    ROUNDS,
     EVIDENCE,
 ];
 
@@ -137,4 +142,14 @@ pub const IN_A_HEADER: &str = "in a session a credential that counts stands in a
 /// A session wants a credential that counts in a header: in `_meta` alone it is `session_unbound`.
 pub fn in_a_session(round: &Round) -> bool {
     session(round) && round.place == Place::Meta
+}
+
+/// No attacks: what those with a permit do in the same ways.
+pub fn with_a_permit() -> Vec<Case> {
+    let call = attack("control/call", "A call with a badge that opens the tool.")
+        .sends(call("level4").badge(tokens::good()))
+        .want(harmless(Answer::Ran("level4 ran".to_owned())))
+        .on(in_a_session, not_there(IN_A_HEADER))
+        .runs("level4", 1);
+    vec![call, rounds::with_a_permit(), tasks::with_a_permit()]
 }

@@ -42,6 +42,15 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+/// The owner brings the state of the round before, and is asked once more.
+pub fn with_a_permit() -> Case {
+    asked("control/round", "The owner of a state brings it back with the same call.")
+        .sends(retry("ask", r#"{"x":1}"#, "$state").presents(tokens::good()))
+        .want(crate::case::harmless(Answer::InputRequired))
+        .on(legacy, not_there(ONE_ROUND))
+        .runs("ask", 1)
+}
+
 fn others() -> Vec<Case> {
     let same = || retry("ask", r#"{"x":1}"#, "$state");
     let later = tokens::claims(r#"{"iat":"$now+950","exp":"$now+1200"}"#);

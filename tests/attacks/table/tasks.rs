@@ -31,6 +31,15 @@ fn tried(case: Case, step: Step) -> Case {
     case.sends(step).want(refused(-32602, "task_not_found")).on(has_no_tasks, not_there(NO_TASKS))
 }
 
+/// The owner goes on with the own task.
+pub fn with_a_permit() -> Case {
+    with_a_task("control/task", "The owner of a task goes on with it.")
+        .sends(owned(task("tasks/update", "t")))
+        .want(crate::case::harmless(Answer::Result(r#"{"resultType":"complete"}"#.to_owned())))
+        .on(has_no_tasks, not_there(NO_TASKS))
+        .runs("tasks/update", 1)
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (method, ids) in [

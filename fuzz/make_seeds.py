@@ -145,6 +145,8 @@ seed("jsonrpc", "method-twice", '{"jsonrpc":"2.0","id":1,"method":"ping","method
 seed("jsonrpc", "custom", compact({"jsonrpc": "2.0", "id": "a", "method": "com.example/x", "params": None}))
 seed("jsonrpc", "notification", compact({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": [1]}))
 seed("jsonrpc", "batch", compact([request, request]))
+for name, text in {"state": "paid=no", "empty": "", "another-key": "rg1." + "A" * 80, "the-request": "read_file"}.items():
+    seed("request_state", name, text)
 receipt = {"origin": "log.example/main/1", "id": "019a9c3e-4f7e-7c53-8a1b-0d9be2b0a6f1", "index": 7, "leaf": "A" * 43, "durable": True}
 meta = {"rmcp-guard/evidence": receipt, "other": 1}
 seed("answer", "call", compact({"content": [{"type": "text", "text": "x"}], "isError": False, "_meta": meta}))

@@ -4,6 +4,8 @@
 //! nothing panics. The functions stand beside the code that they call, in the `fuzz.rs` of each room. They are compiled
 //! for fuzzing and for the crate's own tests, which replay `fuzz/seeds`; no build that somebody depends on has them.
 
+#[cfg(feature = "layer")]
+pub use crate::enforce::fuzz_request_state;
 #[cfg(feature = "registry")]
 pub use crate::identity::fuzz::{fuzz_registry_answer, fuzz_status_answer};
 #[cfg(feature = "client")]
@@ -40,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     ("jsonrpc", fuzz_jsonrpc),
     #[cfg(feature = "layer")]
     ("method_name", fuzz_method_name),
+    #[cfg(feature = "layer")]
+    ("request_state", fuzz_request_state),
     ("jws", fuzz_jws),
     ("badge", fuzz_badge),
     ("badge_claims", fuzz_badge_claims),

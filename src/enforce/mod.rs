@@ -56,6 +56,8 @@ pub use permit::{Outcome, Permit};
 pub use principal::{Owner, Principal};
 #[cfg(feature = "layer")]
 pub(crate) use record::{Recording, Undecided};
+#[cfg(all(feature = "layer", any(test, fuzzing)))]
+pub use request_state::fuzz::fuzz_request_state;
 #[cfg(feature = "layer")]
 pub use request_state::{
     DEFAULT_REQUEST_STATE_LIFETIME, MAX_REQUEST_STATE_BYTES, MAX_REQUEST_STATE_KEYS, MAX_REQUEST_STATE_LIFETIME,

@@ -14,6 +14,9 @@
 //! be able to try again, and a replica must not have to know what another one has seen. A tool for which a second time
 //! matters keeps that in its own books.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
+
 use std::fmt;
 use std::time::Duration;
 

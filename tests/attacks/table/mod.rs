@@ -95,6 +95,10 @@ pub const NOT_COVERED: &[(&str, &str)] = &[
         "the network",
         "issuers' keys, DID documents and revocation over HTTP, and SSRF, are in `tests/remote_sources`, `tests/remote_status` and `tests/ssrf`",
     ),
+    (
+        "streams that outlive their badge",
+        "a stream is authorized again by the clock of the machine; `tests/it/streams.rs` has its end",
+    ),
     ("TLS", "it ends before this crate; `tests/it/client/tls.rs` has the client's side"),
     ("HTTP/2 and HTTP/3", "the server under attack speaks HTTP/1.1; framing attacks of the others are hyper's"),
     (

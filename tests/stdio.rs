@@ -5,7 +5,7 @@
 #![expect(unreachable_pub, reason = "what stories share is public to them")]
 #![expect(clippy::disallowed_methods, reason = "servers under test run in tasks of their own")]
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed step fails the test")]
-#![expect(unused_imports, clippy::wildcard_imports, reason = "modules made for the other test binary")]
+#![expect(clippy::wildcard_imports, reason = "modules made for the other test binary")]
 #![expect(clippy::arithmetic_side_effects, reason = "counters of a few hundred")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "an answer of another kind fails the test")]
 #![expect(clippy::print_stdout, reason = "it reports like a test harness")]

@@ -292,7 +292,7 @@ async fn s18_what_is_open_is_decided_anew() {
                     reason(&client, listen()).await
                 }
             };
-            let (ended, ()) = in_time(async { tokio::join!(ended, change) }).await;
+            let (ended, ()) = in_time(Box::pin(async { tokio::join!(ended, change) })).await;
             assert_eq!(ended, want, "{transport:?}");
             assert_eq!(story.server.running(), 0, "{transport:?} {want}");
             assert_eq!(story.ends()[0]["rmcp_guard.notice.reason"], want, "{transport:?}");
@@ -373,7 +373,7 @@ async fn s18_every_form_of_the_guard_ends_what_it_runs() {
                 _ => client.call("level2", json!({})).await.code(),
             }
         };
-        let (ended, ()) = in_time(async { tokio::join!(ended, expiry) }).await;
+        let (ended, ()) = in_time(Box::pin(async { tokio::join!(ended, expiry) })).await;
         assert_eq!(ended, "badge_expired", "{form}");
         assert_eq!(story.server.running(), 0, "{form}");
         assert_eq!(story.ends().len(), 1, "{form}");

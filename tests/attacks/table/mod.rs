@@ -15,6 +15,7 @@ mod rounds;
 mod sessions;
 mod signature;
 mod tasks;
+mod times;
 
 use crate::case::{
     Answer, Case, Place, Round, Want, attack, call, denied, harmless, not_there, session, session_header,

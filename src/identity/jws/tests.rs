@@ -78,3 +78,10 @@ fn debug_does_not_show_the_token() {
     let shown = format!("{:?}", CompactJws::parse(RFC8037_JWS, 1024).unwrap());
     assert_eq!(shown, "CompactJws { typ: None, kid: None, .. }");
 }
+
+#[test]
+fn the_limit_is_the_last_length_that_is_read() {
+    let read = |max_bytes| CompactJws::parse(RFC8037_JWS, max_bytes).map(|_| ()).map_err(|error| error.detail());
+    assert_eq!(read(RFC8037_JWS.len()), Ok(()));
+    assert_eq!(read(RFC8037_JWS.len().saturating_sub(1)), Err("too long"));
+}

@@ -246,7 +246,7 @@ fn faults_hit_what_they_name() {
 #[test]
 fn syncs_can_be_held() {
     let (disk, mut file) = half_written(1);
-    disk.hold_syncs();
+    disk.hold_syncs("");
     let syncing = std::thread::spawn(move || file.sync_data());
     // the disk is not locked meanwhile
     assert_eq!(disk.bytes("/file").len(), 1536);

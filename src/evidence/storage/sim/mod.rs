@@ -158,7 +158,7 @@ impl SimDisk {
             faults: Vec::new(),
             capacity: None,
             used,
-            hold_syncs: false,
+            hold_syncs: None,
         };
         Self { shared: Arc::new(Shared { world: Mutex::new(world), held: Condvar::new() }) }
     }
@@ -239,14 +239,15 @@ impl SimDisk {
         self.world().used
     }
 
-    /// Holds every sync of a file until [`release_syncs`](Self::release_syncs), a crash or a restart.
-    pub(crate) fn hold_syncs(&self) {
-        self.world().hold_syncs = true;
+    /// Holds every sync of a file whose path contains `part` until [`release_syncs`](Self::release_syncs), a crash or a
+    /// restart.
+    pub(crate) fn hold_syncs(&self, part: &str) {
+        self.world().hold_syncs = Some(part.to_owned());
     }
 
     /// Lets syncs pass again.
     pub(crate) fn release_syncs(&self) {
-        self.world().hold_syncs = false;
+        self.world().hold_syncs = None;
         self.shared.held.notify_all();
     }
 
@@ -312,7 +313,8 @@ impl SimDisk {
     ) -> io::Result<T> {
         let mut world = self.world();
         if operation == Operation::Sync {
-            while world.hold_syncs && world.powered {
+            let path = path.to_string_lossy();
+            while world.hold_syncs.as_deref().is_some_and(|part| path.contains(part)) && world.powered {
                 world = self.shared.held.wait(world).unwrap_or_else(PoisonError::into_inner);
             }
         }

@@ -21,7 +21,8 @@ pub(super) struct World {
     pub(super) faults: Vec<Fault>,
     pub(super) capacity: Option<u64>,
     pub(super) used: u64,
-    pub(super) hold_syncs: bool,
+    /// Syncs of files whose path contains this wait.
+    pub(super) hold_syncs: Option<String>,
 }
 
 pub(super) const ROOT: Id = 0;

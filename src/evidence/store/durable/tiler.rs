@@ -188,6 +188,8 @@ struct Tiling {
     copied: u64,
     /// Something failed: what no sync has covered has to be written anew.
     stale: bool,
+    /// The last try to make tiles durable has failed or is under way; checkpoints that go out meanwhile say nothing of it.
+    sealing: bool,
     /// The note of the last commit frame that was read, and its size.
     note: Option<(Vec<u8>, u64)>,
     published: u64,
@@ -220,6 +222,7 @@ impl Work {
             tiles,
             follow: Arc::clone(&follow),
             stale: false,
+            sealing: false,
             note: None,
             published: 0,
             sealed: 0,
@@ -237,7 +240,7 @@ impl Work {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(%error, cause, "tiles of the evidence log could not be written; tried again later");
             }
-            self.disk.set_failing(failed);
+            self.disk.set_failing(failed || tiling.sealing);
             follow.failing(failed);
             // what is not in tiles stays in the write-ahead log, and is taken up when the log is opened again
             if task.end != End::Open && (!failed || self.ending.load(Ordering::Relaxed)) {
@@ -302,6 +305,7 @@ impl Work {
         // at the end too, so that a log at rest has no partial tiles but its last, of this process or an earlier one
         let asked = task.end != End::Open || task.seal > tiling.sealed;
         if size > tiling.sealed && (bytes >= SEAL_BYTES || old || asked) {
+            tiling.sealing = true;
             // no segment is given up before a published signature covers it: opening accepts nothing else of tiles
             self.publish(tiling)?;
             tiling.tiles.sync()?;
@@ -311,6 +315,7 @@ impl Work {
             tiling.sealed = size;
             tiling.sealed_bytes = tiling.tiles.bytes();
             tiling.sealed_at = Instant::now();
+            tiling.sealing = false;
             self.disk.set_failing(false);
             tiling.follow.sealed(size);
         }
@@ -379,7 +384,9 @@ impl Work {
         let path = tiling.follow.directory.join(CHECKPOINT_FILE);
         replace_file(&*self.storage, &path, note, true).map_err(TilerError::Checkpoint)?;
         self.private.set_high_water(note).map_err(TilerError::Mark)?;
-        self.disk.set_failing(false);
+        if !tiling.sealing {
+            self.disk.set_failing(false);
+        }
         tiling.follow.published(*size, note);
         tiling.published = *size;
         Ok(())

@@ -9,7 +9,7 @@ use crate::evidence::{AppendError, EvidenceMode, EvidenceStore as _};
 const MODES: [EvidenceMode; 2] = [EvidenceMode::Strict, EvidenceMode::Bounded];
 
 /// After an error the store refuses everything, also when the disk is well again.
-fn assert_failed(store: &super::DurableStore, context: &str) {
+pub(super) fn assert_failed(store: &super::DurableStore, context: &str) {
     assert_eq!(append(store, "late").unwrap_err(), AppendError::Failed, "{context}");
     assert_eq!(store.reserve(1).unwrap_err(), AppendError::Failed, "{context}");
     assert_eq!(store.publish(LONG, false).unwrap_err(), AppendError::Failed, "{context}");

@@ -11,6 +11,7 @@ mod records;
 mod retention;
 mod roll;
 mod slow;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -184,7 +185,12 @@ pub(super) struct Held<'a>(&'a SimDisk);
 
 impl<'a> Held<'a> {
     pub(super) fn new(disk: &'a SimDisk) -> Self {
-        disk.hold_syncs();
+        Self::on(disk, "")
+    }
+
+    /// Those of files whose path contains `part`.
+    pub(super) fn on(disk: &'a SimDisk, part: &str) -> Self {
+        disk.hold_syncs(part);
         Self(disk)
     }
 }

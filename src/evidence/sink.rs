@@ -57,7 +57,15 @@ impl RecordSink {
 
     /// Whether a subscriber wants the events at all; most do not, and then a record costs nothing here.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.scope.run(|| tracing::enabled!(target: RECORD_TARGET, tracing::Level::DEBUG))
+        // Each in a place of its own in the program: `tracing` remembers for a place whether it is of interest to anybody,
+        // and while there is one subscriber only, asks just that of the thread that comes there first. A log outside the
+        // scope of a subscriber would thus take the copies away from one within.
+        match &self.scope.0 {
+            Some(dispatch) => tracing::dispatcher::with_default(dispatch, || {
+                tracing::enabled!(target: RECORD_TARGET, tracing::Level::DEBUG)
+            }),
+            None => tracing::enabled!(target: RECORD_TARGET, tracing::Level::DEBUG),
+        }
     }
 
     /// Queues a copy of entry `index`, without waiting. It is lost where the subscriber is too slow, or no thread can

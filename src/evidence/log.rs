@@ -345,7 +345,11 @@ impl EvidenceLog {
             records: store.records,
             queued: store.queued,
             failed: store.failed,
-            dropped: lock(&self.0.drops).total,
+            // in the other modes a call whose record is lost is denied, or its answer withheld
+            dropped: lock(&self.0.drops).total.saturating_add(match self.0.mode {
+                EvidenceMode::BestEffort => store.lost,
+                EvidenceMode::Strict | EvidenceMode::Bounded => 0,
+            }),
             coalesced: self.0.flood.total(),
             log: store.log,
         }
@@ -433,11 +437,14 @@ impl Drop for Inner {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EvidenceHealth {
-    /// Records kept, those of earlier runs included.
+    /// Records kept, those of earlier runs included; of a log on disk the entries of the one that is being written, with
+    /// what it says about itself. That begins anew when a log rolls.
     pub records: u64,
     /// Records accepted and not yet written.
     pub queued: u64,
-    /// Records that best-effort mode dropped since the log was opened.
+    /// Records that best-effort mode dropped since the log was opened: those that found no place, which gap records count
+    /// too, and those that a failure of the log has kept from the file, of which nothing but this tells. A count that was
+    /// itself among these (a gap, or denials that were coalesced) is one record.
     pub dropped: u64,
     /// Denials that were counted in coalesced records instead of recorded one by one, since the log was opened.
     pub coalesced: u64,

@@ -98,10 +98,13 @@ pub trait EvidenceStore: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreHealth {
-    /// Records kept, those of earlier runs included.
+    /// Records kept, those of earlier runs included; of a log on disk the entries of the one that is being written, which
+    /// begins anew when a log rolls.
     pub records: u64,
     /// Records accepted and not yet written.
     pub queued: u64,
+    /// Records that were accepted and that nobody will write, since the store has failed.
+    pub lost: u64,
     /// Whether a write or sync failed, after which nothing is accepted any more.
     pub failed: bool,
     /// What is known of a log on disk; `None` for a store that keeps none.
@@ -139,7 +142,7 @@ impl StoreHealth {
     /// The state of a store that keeps no log on disk.
     #[must_use]
     pub const fn new(records: u64, queued: u64, failed: bool) -> Self {
-        Self { records, queued, failed, log: None }
+        Self { records, queued, lost: 0, failed, log: None }
     }
 }
 

@@ -52,6 +52,11 @@ impl Progress {
         self.durable.advance(sequence);
     }
 
+    /// How many records have reached the file.
+    pub(in crate::evidence) fn written(&self) -> u64 {
+        self.written.reached.load(Ordering::Acquire)
+    }
+
     /// Nothing will advance any more: whoever waits for more gets `reason`.
     pub fn end(&self, reason: AppendError) {
         self.written.end(reason);

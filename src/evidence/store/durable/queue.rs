@@ -123,6 +123,15 @@ impl<C> Queue<C> {
         (state.items.len(), state.ended)
     }
 
+    /// Records that were accepted and did not come as far as the file when the writing thread failed.
+    pub(super) fn lost(&self) -> u64 {
+        let state = lock(&self.state);
+        match state.ended {
+            Some(AppendError::Failed) => state.appended.saturating_sub(self.progress.written()),
+            _ => 0,
+        }
+    }
+
     /// Accepts nothing more; what is queued is still taken.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);

@@ -195,6 +195,7 @@ impl EvidenceStore for DurableStore {
         let queued = u64::try_from(queued).unwrap_or(u64::MAX);
         let (written, log) = self.current.get().health();
         let mut health = StoreHealth::new(written, queued, ended == Some(AppendError::Failed));
+        health.lost = self.queue.lost();
         let copies_dropped = self.copies_dropped.load(Ordering::Relaxed);
         health.log = Some(LogHealth { copies_dropped, ..self.disk.add_to(log) });
         health

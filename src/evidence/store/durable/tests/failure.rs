@@ -232,6 +232,33 @@ fn best_effort_goes_on_without_its_disk() {
     }
 }
 
+/// What was queued when the log failed is in no gap record, since nothing is written any more; it is counted all the same.
+#[test]
+fn best_effort_counts_what_a_failure_has_kept_from_the_file() {
+    use crate::evidence::{EvidenceId, NoticeRecord, Record};
+    const RECORDS: u64 = 3_000;
+    let now = std::time::UNIX_EPOCH;
+    let members = vec![("text", "x".repeat(400))];
+    let notice = Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, "test", members));
+    let mut world = World::new(1, EvidenceMode::BestEffort);
+    // no record is dropped for want of a place, so there is no gap record either
+    world.options.capacity = usize::try_from(RECORDS).unwrap() + 8;
+    let log = world.open_log(EvidenceMode::BestEffort, LONG);
+    settle(log.durable().unwrap());
+    // a segment is longer than that, so there will be no other
+    world.disk.set_capacity(Some(world.disk.used_bytes() + (1 << 15)));
+    for _ in 0..RECORDS {
+        let _ = log.append(&mut log.reserve(1).unwrap(), &notice).unwrap();
+    }
+    log.close();
+    let health = log.health();
+    assert!(health.failed);
+    drop(log);
+    let kept = u64::try_from(world.notices().iter().filter(|name| *name == "test").count()).unwrap();
+    assert!(kept > 0 && kept < RECORDS, "{kept}");
+    assert_eq!(kept + health.dropped, RECORDS, "{kept} kept, {} dropped", health.dropped);
+}
+
 /// Old partial tiles or segments that cannot be given up are tried again like anything else: whoever waits for durable
 /// tiles gets them once the disk is well, and until then the health says what is wrong.
 #[test]

@@ -17,6 +17,9 @@ mod common;
 #[cfg(test)]
 mod completeness;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(test)]
 mod guard_calls;
 #[cfg(test)]
 mod guard_methods;

@@ -294,7 +294,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
         let opened = Opened::new(&permit, Action::Method { class, method, target }, &context.request_context().ct);
         self.gate.finish(permit, Outcome::Ok).await?;
         match self.gate.run(&facts, &opened, self.inner.listen(context)).await {
-            Ok(ended) => ended,
+            Ok(ended) => stripped(ended),
             Err(reason) => Err(self.gate.end(opened, reason)),
         }
     }
@@ -331,7 +331,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
 
     async fn ping(&self, mut context: Context) -> Result<(), ErrorData> {
         Gate::strip(&mut context);
-        self.inner.ping(context).await
+        stripped(self.inner.ping(context).await)
     }
 
     async fn on_cancelled(&self, notification: CancelledNotificationParam, mut context: NotificationCtx) {

@@ -72,9 +72,12 @@
 //! Tasks run on; each access to one is decided.
 //!
 //! Answers to authenticated callers carry the receipt of their decision (`_meta["rmcp-guard/evidence"]`, a
-//! [`Receipt`](crate::evidence::Receipt)), unless [`receipts`](crate::enforce::GuardConfigBuilder::receipts) are off. What
-//! an inner server puts there is removed from every answer; notifications are no answers, and a member of that name in
-//! one means nothing.
+//! [`Receipt`](crate::evidence::Receipt)), unless [`receipts`](crate::enforce::GuardConfigBuilder::receipts) are off.
+//! Nobody but the guard speaks in its name: every key of ours (`rmcp-guard/..`, `capiscio..`) that an inner server puts
+//! into the `_meta` of an answer or the `data` of an error is removed, and an error of it that has [`DENIAL_CODE`] or
+//! reads as a denial no longer does. So a guard within this one denies by its text alone. Notifications are no answers,
+//! and a member of that name in one means nothing. A bare tower service answers with errors of its own type, which are
+//! left as they are.
 //!
 //! Credentials are read from the request's `_meta` and from its HTTP headers, each request for itself, and are removed
 //! before the inner server sees the request. A tool finds its caller as [`Principal`](crate::enforce::Principal) in the

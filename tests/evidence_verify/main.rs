@@ -15,6 +15,7 @@ mod edits;
 mod engine;
 mod flips;
 mod forged;
+mod meddled;
 mod reading;
 mod removal;
 mod sets;

@@ -16,6 +16,14 @@ impl EvidenceLog {
     /// Takes the body of entry `index` out of the log that is being written, keeping its leaf hash so that every proof
     /// holds, and records who asked (`by`) and why. Blocks.
     ///
+    /// Entries of earlier logs are not in its reach, and once a log has rolled an index is another entry's: compare the
+    /// receipt's origin with the name of [`verifier_key`](EvidenceLog::verifier_key) before. A log that rolls between the
+    /// record and the deed is told ([`OtherLog`](OpenErrorKind::OtherLog)), and nothing is taken out; the record names the
+    /// log that it speaks of.
+    ///
+    /// What is free in the write-ahead log's segment, 64 MiB at most, is overwritten by the thread that writes it, for
+    /// which calls wait; on a slow disk some are denied meanwhile.
+    ///
     /// Until it returns `Ok` the body may still be there, with a record that says otherwise: then ask again. What disks,
     /// backups and mirrors have kept is not in its reach.
     ///
@@ -40,10 +48,12 @@ impl EvidenceLog {
         &self,
         removal: Removal,
         name: &'static str,
-        members: Vec<(&'static str, String)>,
+        mut members: Vec<(&'static str, String)>,
     ) -> Result<(), OpenError> {
         let store = self.durable().ok_or_else(|| OpenError::new(OpenErrorKind::NoSuchEntry))?;
         let origin = store.check_removal(removal, LIMIT)?;
+        // the record may come to stand in the next log, of which it must not be read
+        members.push(("origin", origin.to_string()));
         self.record_deed(name, members)?;
         store.remove(removal, &origin, LIMIT)
     }

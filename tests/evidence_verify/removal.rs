@@ -64,6 +64,25 @@ fn a_redaction_without_a_record_is_found() {
     );
 }
 
+/// Attack: an entry is taken out of a log that has taken the place of the one whose entry of that index should go.
+#[test]
+fn a_record_of_a_removal_from_another_log_explains_nothing_here() {
+    for (origin, verdict) in [("test.invalid/main/1", Verdict::Intact), ("test.invalid/main/2", Verdict::Incomplete)] {
+        let mut log = log_with(&[]);
+        log.push_notice("entry_redacted", &[("index", "5"), ("origin", origin)]);
+        log.push_notice("entries_pruned", &[("below", "256"), ("origin", origin)]);
+        let directory = tempdir().unwrap();
+        log.write(directory.path());
+        log.redact(directory.path(), &[5]);
+        assert_eq!(verify(&log, directory.path()).verdict, verdict, "{origin}");
+        let directory = tempdir().unwrap();
+        log.write(directory.path());
+        prune(directory.path(), 256);
+        let report = verify(&log, directory.path());
+        assert_eq!((report.verdict, report.pruned > 0), (verdict, verdict == Verdict::Intact), "{origin}");
+    }
+}
+
 #[test]
 fn a_redacted_body_that_is_still_there_is_told() {
     let log = log_with(&[("entry_redacted", 5)]);

@@ -31,8 +31,9 @@ pub(super) enum Event {
     Gap(u64),
     Opened(Opened),
     Rolled(Option<VerifierKey>),
-    Redacted(u64),
-    Pruned(u64),
+    /// An index, and the log that it is of, where the record names it.
+    Redacted(u64, Option<String>),
+    Pruned(u64, Option<String>),
 }
 
 /// What the first entry of a log says.
@@ -155,9 +156,11 @@ impl Event {
                 // one that is named otherwise than its log is no key of that log
                 Some(Self::Rolled(key.filter(|key| Some(key.name()) == member("next_origin"))))
             }
-            "entry_redacted" => member("index")?.parse().ok().map(Self::Redacted),
+            "entry_redacted" => member("index")?.parse().ok().map(|index| Self::Redacted(index, owned("origin"))),
             // only whole bundles go
-            "entries_pruned" => member("below")?.parse::<u64>().ok().map(|below| Self::Pruned(below & !255)),
+            "entries_pruned" => {
+                member("below")?.parse::<u64>().ok().map(|below| Self::Pruned(below & !255, owned("origin")))
+            }
             _ => None,
         }
     }

@@ -107,10 +107,12 @@ impl Pass<'_> {
             }
             // elsewhere they say nothing
             Event::Opened(_) | Event::Rolled(_) => {}
-            Event::Redacted(which) => {
+            // announced when this log had taken the place of another, and not done
+            Event::Redacted(_, Some(of)) | Event::Pruned(_, Some(of)) if self.report.origin.as_ref() != Some(&of) => {}
+            Event::Redacted(which, _) => {
                 self.redacted.remove(&which);
             }
-            Event::Pruned(below) => self.facts.pruned_below = self.facts.pruned_below.max(below),
+            Event::Pruned(below, _) => self.facts.pruned_below = self.facts.pruned_below.max(below),
         }
     }
 

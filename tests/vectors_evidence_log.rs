@@ -85,7 +85,7 @@ fn checkpoints_signed_and_cosigned_in_go_verify() {
         assert!(note.cosigned_at(&witness).unwrap() > 1_700_000_000);
         // a witness is not the log
         let witness = std::slice::from_ref(&witness);
-        assert_eq!(VerifiedCheckpoint::verify(bytes, witness), Err(NoteError::UnknownKey));
+        assert_eq!(VerifiedCheckpoint::verify(bytes, witness), Err(NoteError::UnknownKey), "it has another name");
         assert_eq!(note.to_bytes(), bytes);
     }
 }

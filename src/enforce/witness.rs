@@ -24,6 +24,7 @@ pub const MIN_WITNESS_INTERVAL: Duration = Duration::from_secs(1);
 pub struct WitnessClient {
     fetcher: Fetcher,
     witnesses: Arc<[Witness]>,
+    quorum: usize,
 }
 
 /// How one witness answered last.
@@ -46,11 +47,21 @@ impl WitnessClient {
     /// Asks `witnesses` by way of `fetcher`.
     #[must_use]
     pub fn new(fetcher: Fetcher, witnesses: impl IntoIterator<Item = Witness>) -> Self {
-        Self { fetcher, witnesses: witnesses.into_iter().collect() }
+        let witnesses: Arc<[Witness]> = witnesses.into_iter().collect();
+        Self { fetcher, quorum: witnesses.len(), witnesses }
+    }
+
+    /// How many of the witnesses an auditor will ask for; all of them unless given. A checkpoint that so many have signed
+    /// is kept until there is a newer one that so many have, so that a witness that is down never costs the log its
+    /// quorum. With fewer than all, one that stays down does not keep the witnessed checkpoint where it is either.
+    #[must_use]
+    pub const fn quorum(mut self, witnesses: usize) -> Self {
+        self.quorum = witnesses;
+        self
     }
 
     /// Asks every witness once about the published checkpoint of the log in `directory`, and keeps what they sign beside
-    /// it. One result for each witness, in order, with the size it signed; empty before the first checkpoint.
+    /// it, unless fewer have signed than before (see [`quorum`](Self::quorum)). One result for each witness, in order, with the size it signed; empty before the first checkpoint.
     ///
     /// # Errors
     /// [`OpenError`] when the checkpoint cannot be read or the cosignatures not be written.
@@ -64,8 +75,8 @@ impl WitnessClient {
             let signed = self.ask(witness, &mut submission).await;
             results.push((witness.key().name().to_owned(), signed));
         }
-        if results.iter().any(|(_, signed)| signed.is_ok()) {
-            submission.save()?;
+        if results.iter().any(|(_, signed)| signed.is_ok()) && !submission.save(&self.witnesses, self.quorum)? {
+            tracing::info!("fewer witnesses than before have signed: the witnessed checkpoint stays the earlier one");
         }
         Ok(results)
     }

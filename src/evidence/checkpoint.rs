@@ -1,7 +1,7 @@
 //! Checkpoints (c2sp.org/tlog-checkpoint): what a log signs about its tree.
 
 use super::merkle::Hash;
-use super::note::{NoteError, UnverifiedNote, VerifierKey};
+use super::note::{NoteError, SignatureType, UnverifiedNote, VerifierKey};
 
 /// The state of a log: its origin, its size and its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,16 +57,21 @@ pub struct VerifiedCheckpoint {
 }
 
 impl VerifiedCheckpoint {
-    /// Checks the signed note `bytes` against `keys`: one whose name is the checkpoint's origin must have signed it.
+    /// Checks the signed note `bytes` against `keys`: one whose name is the checkpoint's origin must have signed it. A
+    /// cosignature (type 0x04) says that somebody saw the tree, and is no log's signature whatever its name.
     ///
     /// # Errors
-    /// [`NoteError`].
+    /// [`NoteError`]; [`KeyType`](NoteError::KeyType) when the only key of that name cosigns.
     pub fn verify(bytes: &[u8], keys: &[VerifierKey]) -> Result<Self, NoteError> {
         let note = UnverifiedNote::parse(bytes)?;
         let signed_by = note.verify(keys)?;
         let checkpoint = Checkpoint::parse(note.text())?;
-        if !signed_by.iter().any(|key| key.name() == checkpoint.origin) {
+        let mut of_log = signed_by.iter().filter(|key| key.name() == checkpoint.origin).peekable();
+        if of_log.peek().is_none() {
             return Err(NoteError::UnknownKey);
+        }
+        if !of_log.any(|key| key.signature_type() == SignatureType::Ed25519) {
+            return Err(NoteError::KeyType);
         }
         Ok(Self { checkpoint, note: bytes.to_owned() })
     }

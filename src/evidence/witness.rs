@@ -210,18 +210,43 @@ impl Submission {
     /// Names of those of `witnesses` that have signed it.
     #[must_use]
     pub fn cosigners<'w>(&self, witnesses: &'w [Witness]) -> Vec<&'w str> {
-        let signed = witnesses.iter().filter(|witness| self.note.cosigned_at(&witness.key).is_some());
-        signed.map(|witness| witness.key.name()).collect()
+        cosigners(&self.note, witnesses)
     }
 
-    /// Writes it with its cosignatures to `checkpoint.witnessed`, durably. To be called when somebody has signed.
+    /// Writes it with its cosignatures to `checkpoint.witnessed`, durably, unless that would lower what is there: a
+    /// checkpoint that has `quorum` of the signatures of `witnesses` is replaced only by a newer one that has as many, and
+    /// one that has fewer only by one with no fewer. To be called when somebody has signed; `false` when the file stays as
+    /// it is.
     ///
     /// # Errors
-    /// [`OpenError`] of kind [`Io`](OpenErrorKind::Io).
-    pub fn save(&self) -> Result<(), OpenError> {
+    /// [`OpenError`] of kind [`Io`](OpenErrorKind::Io), or [`Foreign`](OpenErrorKind::Foreign) when what is there is no
+    /// note.
+    pub fn save(&self, witnesses: &[Witness], quorum: usize) -> Result<bool, OpenError> {
         let path = self.directory.join(WITNESSED_FILE);
-        replace_file(&FsStorage, &path, &self.note.to_bytes(), true).map_err(OpenError::io(&path))
+        let rank = |note: &UnverifiedNote, size: u64| {
+            let signed = cosigners(note, witnesses).len();
+            (signed.min(quorum), size, signed)
+        };
+        // read anew, since somebody else may have asked witnesses meanwhile
+        if let Some(kept) = read_note(&path)?
+            && let Ok(checkpoint) = Checkpoint::parse(kept.text())
+            && checkpoint.origin == self.checkpoint.origin
+            && rank(&kept, checkpoint.size) > rank(&self.note, self.checkpoint.size)
+        {
+            return Ok(false);
+        }
+        replace_file(&FsStorage, &path, &self.note.to_bytes(), true).map_err(OpenError::io(&path))?;
+        Ok(true)
     }
+}
+
+/// Names of those of `witnesses` that have signed `note`, each once.
+fn cosigners<'w>(note: &UnverifiedNote, witnesses: &'w [Witness]) -> Vec<&'w str> {
+    let signed = witnesses.iter().filter(|witness| note.cosigned_at(&witness.key).is_some());
+    let mut names: Vec<_> = signed.map(|witness| witness.key.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn read_note(path: &Path) -> Result<Option<UnverifiedNote>, OpenError> {

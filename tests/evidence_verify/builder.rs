@@ -35,12 +35,15 @@ pub fn root_of(leaves: &[Hash]) -> Hash {
 pub struct Key {
     pub name: String,
     kind: u8,
+    /// When it cosigns.
+    time: u64,
     signing: SigningKey,
 }
 
 impl Key {
     pub fn new(name: &str, seed: u8) -> Self {
-        Self { name: name.to_owned(), kind: 1, signing: SigningKey::from_bytes(&[seed; 32]) }
+        let time = 1_700_000_000 + u64::from(seed);
+        Self { name: name.to_owned(), kind: 1, time, signing: SigningKey::from_bytes(&[seed; 32]) }
     }
 
     pub fn witness(name: &str, seed: u8) -> Self {
@@ -66,7 +69,7 @@ impl Key {
     fn line(&self, text: &str) -> String {
         let mut bytes = self.id().to_vec();
         if self.kind == 4 {
-            let time = 1_700_000_000_u64;
+            let time = self.time;
             bytes.extend_from_slice(&time.to_be_bytes());
             bytes.extend_from_slice(
                 &self.signing.sign(format!("cosignature/v1\ntime {time}\n{text}").as_bytes()).to_bytes(),

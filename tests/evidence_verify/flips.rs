@@ -25,7 +25,7 @@ fn each_flipped_bit_is_found_and_named() {
     log.write(pristine.path());
     let witnessed = checkpoint(log.origin(), &log.leaves[..200], &[&log.key, &witness]);
     fs::write(pristine.path().join("checkpoint.witnessed"), witnessed).unwrap();
-    let verifier = verifier(&log).with_witnesses([key(&witness)], 1);
+    let verifier = verifier(&log).with_witnesses([key(&witness)], 1).unwrap();
     let intact = verifier.verify_log(pristine.path(), &mut |_, _| {});
     assert_eq!((intact.verdict, found(&intact), intact.entries_checked), (Verdict::Intact, vec![], 300));
 

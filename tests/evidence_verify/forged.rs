@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use rmcp_guard::evidence::checkpoint::VerifiedCheckpoint;
+use rmcp_guard::evidence::note::NoteError;
 use rmcp_guard::evidence::verify::{FindingKind, Verdict, Verifier};
-use rmcp_guard::evidence::witness::{Submission, Witness, WitnessAnswer};
+use rmcp_guard::evidence::witness::{Submission, Witness, WitnessAnswer, WitnessError};
 use tempfile::tempdir;
 
 use crate::builder::{Hash, Key, Log, bundle, decision, leaf_hash, note_of, put, root_of, tile_path};
@@ -108,7 +110,7 @@ fn a_range_is_held_to_witnesses_and_known_checkpoints_too() {
     log.write(directory.path());
     let witness = Key::witness("witness.example", 5);
     let range = |verifier: Verifier| found(&verifier.verify_range(directory.path(), 5..6));
-    let demanding = || verifier(&log).with_witnesses([key(&witness)], 1);
+    let demanding = || verifier(&log).with_witnesses([key(&witness)], 1).unwrap();
     assert_eq!(range(demanding()), [(FindingKind::QuorumNotReached, None)]);
     let text = String::from_utf8(log.checkpoint(280)).unwrap();
     let text = text.split_once("\n\n").unwrap().0.to_owned() + "\n";
@@ -116,7 +118,7 @@ fn a_range_is_held_to_witnesses_and_known_checkpoints_too() {
     assert_eq!(range(demanding()), []);
     let known = |log: &Log, size: usize| {
         let note = log.checkpoint(size);
-        rmcp_guard::evidence::checkpoint::VerifiedCheckpoint::verify(&note, &[key(&log.key)]).unwrap()
+        VerifiedCheckpoint::verify(&note, &[key(&log.key)]).unwrap()
     };
     assert_eq!(range(verifier(&log).with_known_checkpoint(known(&log, 100))), []);
     let longer = Log::of_decisions(301, 0);
@@ -153,7 +155,74 @@ fn of_a_witness_one_line_is_kept() {
         let taken = submission.accept(&witness, 0, 200, answer.as_bytes());
         assert_eq!(taken, Ok(WitnessAnswer::Cosigned), "{}", signer.name);
     }
-    submission.save().unwrap();
+    let witnesses = [&greedy, &other].map(|signer| Witness::new(key(signer), "https://witness.example").unwrap());
+    assert!(submission.save(&witnesses, 2).unwrap());
     let kept = fs::read_to_string(directory.path().join("checkpoint.witnessed")).unwrap();
     assert_eq!(kept, format!("{note}{}{}", lines(&greedy), lines(&other)));
+}
+
+/// Attack: a witness that names itself as the log does signs a tree of its own making, or a log that signs its tree counts
+/// as its own witness.
+#[test]
+fn a_log_and_a_witness_do_not_stand_in_for_each_other() {
+    let log = Log::of_decisions(3, 0);
+    let directory = tempdir().unwrap();
+    log.write(directory.path());
+    let witness = Key::witness(log.origin(), 5);
+    let note = String::from_utf8(log.checkpoint(3)).unwrap();
+    let text = note.split_once("\n\n").unwrap().0.to_owned() + "\n";
+    let cosigned = note_of(&text, &[&witness]);
+    let refused = VerifiedCheckpoint::verify(&cosigned, &[key(&witness)]).unwrap_err();
+    assert_eq!(refused, NoteError::KeyType);
+    // beside the log's own signature it does no harm
+    let both = note_of(&text, &[&witness, &log.key]);
+    assert!(VerifiedCheckpoint::verify(&both, &[key(&witness), key(&log.key)]).is_ok());
+    fs::write(directory.path().join("checkpoint"), cosigned).unwrap();
+    let report = Verifier::new([key(&witness)]).verify_log(directory.path(), &mut |_, _| {});
+    assert_eq!((report.verdict, found(&report)), (Verdict::Tampered, vec![(FindingKind::UntrustedLog, None)]));
+
+    let refused = verifier(&log).with_witnesses([key(&log.key)], 1).unwrap_err();
+    assert_eq!(refused, WitnessError::Key);
+}
+
+/// Attack: of the witnesses that have signed, all but one are kept from answering, so that what they have signed is gone.
+#[test]
+fn a_witnessed_checkpoint_is_not_replaced_by_one_that_fewer_have_signed() {
+    let log = Log::of_decisions(9, 0);
+    let directory = tempdir().unwrap();
+    log.write_tiles(directory.path(), 9);
+    let keys = [5, 6, 7].map(|seed| Key::witness(&format!("{seed}.example"), seed));
+    let witnesses = [0, 1, 2].map(|place: usize| Witness::new(key(&keys[place]), "https://witness.example").unwrap());
+    // how many have signed what is kept, and its size
+    let round = |size: usize, signers: &[usize], quorum: usize| {
+        fs::write(directory.path().join("checkpoint"), log.checkpoint(size)).unwrap();
+        let note = String::from_utf8(log.checkpoint(size)).unwrap();
+        let text = note.split_once("\n\n").unwrap().0.to_owned() + "\n";
+        let mut submission = Submission::of(directory.path()).unwrap().unwrap();
+        for signer in signers {
+            let signed = String::from_utf8(note_of(&text, &[&keys[*signer]])).unwrap();
+            let line = signed.split_once("\n\n").unwrap().1;
+            let taken = submission.accept(&witnesses[*signer], 0, 200, line.as_bytes());
+            assert_eq!(taken, Ok(WitnessAnswer::Cosigned));
+        }
+        let kept = submission.save(&witnesses, quorum).unwrap();
+        let verifier = verifier(&log).with_witnesses(keys.iter().map(key), 0).unwrap();
+        fs::write(directory.path().join("checkpoint"), log.checkpoint(9)).unwrap();
+        let report = verifier.verify_log(directory.path(), &mut |_, _| {});
+        assert_eq!(report.verdict, Verdict::Intact);
+        (kept, report.witnesses.len(), report.witnessed_size.unwrap())
+    };
+    assert_eq!(round(3, &[0, 1], 3), (true, 2, 3));
+    assert_eq!(round(4, &[0], 3), (false, 2, 3));
+    // as many as before, if not the same
+    assert_eq!(round(5, &[1, 2], 3), (true, 2, 5));
+    assert_eq!(round(6, &[0, 1, 2], 3), (true, 3, 6));
+    assert_eq!(round(7, &[0, 1], 3), (false, 3, 6));
+    // an older one that somebody asked about at the same time
+    assert_eq!(round(4, &[0, 1, 2], 3), (false, 3, 6));
+    // where two are enough, the third need not hold up the others
+    assert_eq!(round(7, &[2], 2), (false, 3, 6));
+    assert_eq!(round(7, &[0, 2], 2), (true, 2, 7));
+    assert_eq!(round(7, &[0, 1, 2], 2), (true, 3, 7));
+    assert_eq!(round(7, &[0, 1], 2), (false, 3, 7));
 }

@@ -255,17 +255,26 @@ fn witnesses_are_counted_and_their_checkpoint_must_be_continued() {
     let directory = tempdir().unwrap();
     log.write(directory.path());
     let check = |quorum| {
-        let verifier = verifier(&log).with_witnesses([key(&one), key(&two)], quorum);
+        let verifier = verifier(&log).with_witnesses([key(&one), key(&two)], quorum).unwrap();
         verifier.verify_log(directory.path(), &mut |_, _| {})
     };
     assert_eq!(check(0).verdict, Verdict::Intact);
+    assert_eq!((check(0).witnessed_size, check(0).witnessed_at), (None, None));
     let missing = [(FindingKind::QuorumNotReached, None)];
     assert_eq!((check(1).verdict, found(&check(1))), (Verdict::Incomplete, missing.to_vec()));
 
     let path = directory.path().join("checkpoint.witnessed");
     fs::write(&path, checkpoint(log.origin(), &log.leaves[..200], &[&log.key, &two, &two])).unwrap();
     assert_eq!((check(1).verdict, check(1).witnesses), (Verdict::Intact, vec!["two.invalid".to_owned()]));
+    assert_eq!((check(1).size, check(1).witnessed_size, check(1).witnessed_at), (300, Some(200), Some(1_700_000_002)));
+    // of two there are not enough, so there is no time at which there were
+    assert_eq!((check(2).witnessed_size, check(2).witnessed_at), (Some(200), None));
     assert_eq!(found(&check(2)), missing);
+    fs::write(&path, checkpoint(log.origin(), &log.leaves[..250], &[&log.key, &one, &two])).unwrap();
+    // one of them has signed at the later time, both no earlier than at the first
+    for (quorum, at) in [(0, 2), (1, 2), (2, 1)] {
+        assert_eq!((check(quorum).witnessed_size, check(quorum).witnessed_at), (Some(250), Some(1_700_000_000 + at)));
+    }
     // a signature of the wrong tree counts for nothing
     let mut others = log.leaves[..200].to_vec();
     others[0] = [0; 32];
@@ -281,7 +290,7 @@ fn witnesses_are_counted_and_their_checkpoint_must_be_continued() {
     longer.entries.clear();
 
     let proof = verifier(&log).prove(directory.path(), 5).unwrap();
-    let demanding = verifier(&log).with_witnesses([key(&one)], 1);
+    let demanding = verifier(&log).with_witnesses([key(&one)], 1).unwrap();
     let refused = demanding.verify_proof(&proof, &Hash::new(log.leaves[5])).unwrap_err();
     assert_eq!(refused, TlogProofError::Checkpoint(NoteError::UnknownKey));
 }

@@ -65,7 +65,7 @@ async fn ask(witness: &Witness, directory: &Path) -> Result<u64, WitnessError> {
 }
 
 fn verdict(log: &Log, witness: &Witness, quorum: usize) -> (Verdict, Vec<String>, Vec<FindingKind>) {
-    let verifier = Verifier::new([log.key()]).with_witnesses([witness.key().clone()], quorum);
+    let verifier = Verifier::new([log.key()]).with_witnesses([witness.key().clone()], quorum).unwrap();
     let report = verifier.verify_log(&log.directory, &mut |_, _| {});
     (report.verdict, report.witnesses, report.findings.iter().map(|finding| finding.kind).collect())
 }
@@ -164,6 +164,39 @@ async fn an_answer_that_is_no_signature_is_not_kept() {
         assert_eq!(ask(&witness, &log.directory).await, Err(expected), "{temper:?}");
         assert!(!log.directory.join("checkpoint.witnessed").exists(), "{temper:?}");
     }
+}
+
+/// Attack: one of two witnesses is cut off, so that the checkpoint which both have signed is replaced by one that only
+/// the other has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_that_is_gone_does_not_cost_the_log_its_quorum() {
+    let log = Log::new();
+    log.grow(3);
+    let one = witness::start("one.example", &[log.key()], Temper::Honest).await;
+    let two = witness::start("two.example", &[log.key()], Temper::Honest).await;
+    let both = |quorum| {
+        let keys = [one.key().clone(), two.key().clone()];
+        let verifier = Verifier::new([log.key()]).with_witnesses(keys, quorum).unwrap();
+        let report = verifier.verify_log(&log.directory, &mut |_, _| {});
+        (report.verdict, report.witnessed_size)
+    };
+    let push = async |witnesses: &[&Witness], quorum| {
+        let results = client(witnesses).quorum(quorum).push(&log.directory).await.unwrap();
+        results.into_iter().filter_map(|(_, signed)| signed.ok()).collect::<Vec<_>>()
+    };
+    let first = push(&[&one, &two], 2).await;
+    assert_eq!(first.len(), 2);
+    log.grow(5);
+    let gone = Witness::new(two.key().clone(), "http://127.0.0.1:1/").unwrap();
+    assert_eq!(push(&[&one, &gone], 2).await, [first[0] + 5]);
+    assert_eq!(both(2), (Verdict::Intact, Some(first[0])));
+    // back again, it signs from where it was
+    assert_eq!(push(&[&one, &two], 2).await, [first[0] + 5; 2]);
+    assert_eq!(both(2), (Verdict::Intact, Some(first[0] + 5)));
+    // where one is enough, the newer one is kept
+    log.grow(5);
+    assert_eq!(push(&[&one, &gone], 1).await, [first[0] + 10]);
+    assert_eq!(both(1), (Verdict::Intact, Some(first[0] + 10)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,43 @@ pub(crate) fn about(file: &Path, problem: &dyn fmt::Display) -> Failure {
     Failure::new(format!("{name}: {problem}")).with_exit(Exit::Input)
 }
 
+/// Opens `file`, which whoever could write beside it may have put there: a regular file of at most `limit` bytes, and no
+/// symbolic link to one.
+///
+/// The name is looked at first, since opening a FIFO waits for its other end, and what was opened is compared with it.
+pub(crate) fn open_regular(file: &Path, limit: u64) -> io::Result<File> {
+    let named = file.symlink_metadata()?;
+    if !named.is_file() {
+        return Err(io::Error::other("is not a regular file"));
+    }
+    let open = File::open(file)?;
+    let opened = open.metadata()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) {
+            return Err(io::Error::other("was replaced while it was opened"));
+        }
+    }
+    if opened.len() > limit {
+        return Err(io::Error::other(format!("is larger than {limit} bytes")));
+    }
+    Ok(open)
+}
+
+/// The bytes of such a file.
+pub(crate) fn read_regular(file: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    // it may have grown meanwhile
+    if open_regular(file, limit)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?
+        > usize::try_from(limit).unwrap_or(usize::MAX)
+    {
+        return Err(io::Error::other(format!("is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// The text of `file`, or of standard input for `-`; wiped after use, since it may be a secret.
 pub(crate) fn read_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
     // As large as it can become, so that no copy stays behind when it grows.

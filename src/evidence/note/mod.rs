@@ -99,6 +99,9 @@ pub enum NoteError {
     /// A signature that names a given key does not verify.
     #[error("a signature does not verify")]
     BadSignature,
+    /// The key that has signed it is of a type that does not sign such texts: a witness's where a log's is asked for.
+    #[error("signed by a key of another type (a log's is 0x01, a witness's 0x04)")]
+    KeyType,
 }
 
 impl NoteSignature {

@@ -32,8 +32,9 @@ use self::pass::{Facts, Pass};
 use self::trusted::TrustedTiles;
 use super::checkpoint::{Checkpoint, VerifiedCheckpoint};
 use super::merkle::{Hash, ProofError, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion};
-use super::note::{MAX_NOTE_BYTES, NoteError, UnverifiedNote, VerifierKey};
+use super::note::{MAX_NOTE_BYTES, NoteError, SignatureType, UnverifiedNote, VerifierKey};
 use super::tiles::{CHECKPOINT_FILE, WITNESSED_FILE};
+use super::witness::WitnessError;
 
 pub use proof::{MAX_PROOF_BYTES, TlogProof, TlogProofError};
 pub use report::{Finding, FindingKind, Report, Verdict};
@@ -76,12 +77,23 @@ impl Verifier {
     }
 
     /// Also demands cosignatures of at least `quorum` of `witnesses` on the newest witnessed checkpoint. What was added
-    /// behind that one, no witness has seen.
-    #[must_use]
-    pub fn with_witnesses(mut self, witnesses: impl IntoIterator<Item = VerifierKey>, quorum: usize) -> Self {
+    /// behind that one, no witness has seen; the report says how far it goes and when they signed
+    /// ([`Report::witnessed_size`], [`Report::witnessed_at`]), and whether that is recent enough is for its reader to say.
+    ///
+    /// # Errors
+    /// [`WitnessError::Key`] when one of `witnesses` is not a key of cosignatures (signature type 0x04): a log that signs
+    /// for itself has no witness.
+    pub fn with_witnesses(
+        mut self,
+        witnesses: impl IntoIterator<Item = VerifierKey>,
+        quorum: usize,
+    ) -> Result<Self, WitnessError> {
         self.witnesses = witnesses.into_iter().collect();
+        if self.witnesses.iter().any(|key| key.signature_type() != SignatureType::CosignatureV1) {
+            return Err(WitnessError::Key);
+        }
         self.quorum = quorum;
-        self
+        Ok(self)
     }
 
     /// Also parses each record as JSON with unique member names. What was signed is what the writer wrote, so this says
@@ -202,7 +214,7 @@ impl Verifier {
     /// [`TlogProofError`].
     pub fn verify_proof(&self, proof: &TlogProof, leaf: &Hash) -> Result<VerifiedCheckpoint, TlogProofError> {
         let signed = VerifiedCheckpoint::verify(&proof.checkpoint, &self.keys)?;
-        if self.witnesses_of(&proof.checkpoint).len() < self.quorum {
+        if self.cosigned(&proof.checkpoint).len() < self.quorum {
             return Err(NoteError::UnknownKey.into());
         }
         let checkpoint = signed.checkpoint();
@@ -248,11 +260,11 @@ impl Verifier {
         let mut known = None;
         match witnessed {
             // a witness may as well have signed the checkpoint itself
-            Err(FileError::Missing) => report.witnesses = self.witnesses_of(signed.note()),
+            Err(FileError::Missing) => self.count(signed, report),
             Err(error) => report.find(error.kind(), None, Some(path)),
             Ok(note) => match VerifiedCheckpoint::verify(&note, keys) {
                 Ok(witnessed) if witnessed.checkpoint().origin == signed.checkpoint().origin => {
-                    report.witnesses = self.witnesses_of(&note);
+                    self.count(&witnessed, report);
                     known = Some(Known::new(witnessed.checkpoint().clone(), Some(path.to_owned())));
                 }
                 _ => report.find(FindingKind::BadCheckpoint, None, Some(path)),
@@ -264,18 +276,29 @@ impl Verifier {
         known
     }
 
-    /// The names of the witnesses whose signature on `note` is right, each once.
-    fn witnesses_of(&self, note: &[u8]) -> Vec<String> {
+    /// Says which witnesses have signed `checkpoint`, how far it goes, and when there were enough of them.
+    fn count(&self, checkpoint: &VerifiedCheckpoint, report: &mut Report) {
+        let cosigned = self.cosigned(checkpoint.note());
+        let mut times: Vec<u64> = cosigned.iter().map(|(_, at)| *at).collect();
+        times.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        report.witnessed_at = times.get(self.quorum.saturating_sub(1)).copied();
+        report.witnessed_size = (!cosigned.is_empty()).then_some(checkpoint.checkpoint().size);
+        report.witnesses = cosigned.into_iter().map(|(name, _)| name.to_owned()).collect();
+    }
+
+    /// The names of the witnesses whose signature on `note` is right, each once, with the time that it gives.
+    fn cosigned(&self, note: &[u8]) -> Vec<(&str, u64)> {
         let Ok(note) = UnverifiedNote::parse(note) else { return Vec::new() };
-        let mut names = Vec::new();
+        let mut found: Vec<(&str, u64)> = Vec::new();
         for witness in &self.witnesses {
             // one by one, so that a wrong signature takes none but its own away
-            let is_right = note.verify(std::slice::from_ref(witness)).is_ok_and(|signed_by| !signed_by.is_empty());
-            if is_right && names.iter().all(|name| name != witness.name()) {
-                names.push(witness.name().to_owned());
+            if let Some(at) = note.cosigned_at(witness)
+                && found.iter().all(|(name, _)| *name != witness.name())
+            {
+                found.push((witness.name(), at));
             }
         }
-        names
+        found
     }
 
     fn check_range(&self, files: &LogFiles, signed: &VerifiedCheckpoint, range: Range<u64>, report: &mut Report) {
@@ -315,7 +338,7 @@ fn signed(files: &LogFiles, keys: &[VerifierKey], report: &mut Report) -> Option
 
 const fn bad_note(error: NoteError) -> FindingKind {
     match error {
-        NoteError::UnknownKey => FindingKind::UntrustedLog,
+        NoteError::UnknownKey | NoteError::KeyType => FindingKind::UntrustedLog,
         NoteError::Malformed | NoteError::BadSignature => FindingKind::BadCheckpoint,
     }
 }

@@ -221,6 +221,12 @@ pub struct Report {
     pub next_origin: Option<String>,
     /// Witnesses whose signature on the newest witnessed checkpoint is right.
     pub witnesses: Vec<String>,
+    /// Entries that this checkpoint covers; what lies between it and [`size`](Self::size) no witness has seen. `None` where
+    /// no witness was asked for or none has signed.
+    pub witnessed_size: Option<u64>,
+    /// When as many of them as were demanded, or one, had signed, in seconds since 1970 by their own clocks: of that many
+    /// each signed then or later. `None` where too few have.
+    pub witnessed_at: Option<u64>,
     /// How many things are wrong, those beyond [`MAX_FINDINGS`](Self::MAX_FINDINGS) included.
     pub findings_total: u64,
     /// What is wrong, at most [`MAX_FINDINGS`](Self::MAX_FINDINGS) of it, in the order of the log; what has no place
@@ -248,6 +254,8 @@ impl Report {
             rollback_detectable: None,
             next_origin: None,
             witnesses: Vec::new(),
+            witnessed_size: None,
+            witnessed_at: None,
             findings_total: 0,
             findings: Vec::new(),
         }

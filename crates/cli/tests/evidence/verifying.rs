@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use rmcp_guard::evidence::note::{SignatureType, VerifierKey};
 use serde_json::Value;
 
 use crate::world::{World, files};
@@ -99,8 +100,13 @@ fn an_older_checkpoint_catches_a_log_that_was_begun_anew() {
 #[test]
 fn a_missing_witness_is_told() {
     let world = World::new(5);
-    let witness = world.ok(&["evidence", "keygen", "--origin", "witness.example", "-o", "w.pem"]);
-    let report = world.verify(2, &["--witness", witness.trim()]);
+    let own = world.ok(&["evidence", "keygen", "--origin", "witness.example", "-o", "w.pem"]);
+    // a log's key is no witness's
+    let verify = ["evidence", "verify", "evidence", "--key-file", "log.vkey", "--witness", own.trim()];
+    assert!(world.fails(3, &verify).contains("0x04"));
+    let own: VerifierKey = own.trim().parse().unwrap();
+    let witness = VerifierKey::new(own.name(), SignatureType::CosignatureV1, own.public_key()).unwrap().to_string();
+    let report = world.verify(2, &["--witness", &witness]);
     assert_eq!(kinds(&report), ["quorum_not_reached"]);
     let shown = world.json(&["evidence", "witness", "show", "evidence"]);
     assert_eq!(shown["logs"][0]["witnessed"], Value::Null);

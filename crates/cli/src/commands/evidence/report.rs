@@ -1,11 +1,12 @@
 //! What a check found, for people and programs.
 
+use rmcp_guard::clock::UnixSeconds;
 use rmcp_guard::evidence::escape_for_display;
 use rmcp_guard::evidence::verify::{Report, Verdict};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
-use crate::output::{Mark, Text};
+use crate::output::{Mark, Text, time};
 
 /// The worst of several outcomes.
 pub(super) fn worst<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Verdict {
@@ -45,6 +46,8 @@ pub(super) fn as_json(report: &Report) -> Value {
         "rollback_detectable": report.rollback_detectable,
         "next_origin": report.next_origin,
         "witnesses": report.witnesses,
+        "witnessed_size": report.witnessed_size,
+        "witnessed_at": report.witnessed_at.map(seconds),
         "findings_total": report.findings_total,
         "findings": report.findings.iter().map(|finding| json!({
             "kind": finding.kind.code(),
@@ -52,6 +55,11 @@ pub(super) fn as_json(report: &Report) -> Value {
             "path": finding.path.as_ref().map(|path| path.to_string_lossy()),
         })).collect::<Vec<_>>(),
     })
+}
+
+/// RFC 3339 of seconds since 1970.
+pub(super) fn seconds(at: u64) -> String {
+    i64::try_from(at).map_or_else(|_| at.to_string(), |at| time(UnixSeconds::new(at)))
 }
 
 /// The block of one log.
@@ -77,6 +85,11 @@ pub(super) fn as_text(text: Text, report: &Report, quorum: Option<usize>) -> Tex
         let names = report.witnesses.join(", ");
         let names = if names.is_empty() { String::new() } else { format!(": {names}") };
         text = text.field("witnesses", format_args!("{} of {quorum} asked for{names}", report.witnesses.len()));
+        if let Some(size) = report.witnessed_size {
+            let at = report.witnessed_at.map(|at| format!(", signed {}", seconds(at))).unwrap_or_default();
+            let behind = report.size.saturating_sub(size);
+            text = text.field("witnessed", format_args!("{size} of {} entries ({behind} behind){at}", report.size));
+        }
     }
     for finding in &report.findings {
         text = text.line(format_args!("  {finding}"));

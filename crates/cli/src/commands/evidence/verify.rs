@@ -62,7 +62,8 @@ impl Verify {
         let keys = self.keys.keys()?;
         let mut verifier = Verifier::new(keys.iter().cloned());
         if let Some(quorum) = quorum {
-            verifier = verifier.with_witnesses(self.witness.iter().cloned(), quorum);
+            let refused = |error| Failure::from(error).about("--witness").with_exit(Exit::Usage);
+            verifier = verifier.with_witnesses(self.witness.iter().cloned(), quorum).map_err(refused)?;
         }
         for file in &self.old_checkpoint {
             verifier = verifier.with_known_checkpoint(old_checkpoint(file, &keys)?);

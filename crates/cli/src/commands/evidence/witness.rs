@@ -1,11 +1,9 @@
 //! `evidence witness`: what others have signed about a log.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use rmcp_guard::clock::UnixSeconds;
 use rmcp_guard::enforce::WitnessClient;
 use rmcp_guard::evidence::checkpoint::Checkpoint;
 use rmcp_guard::evidence::note::{KeyError, MAX_NOTE_BYTES, UnverifiedNote, VerifierKey};
@@ -13,12 +11,12 @@ use rmcp_guard::evidence::verify::Verdict;
 use rmcp_guard::evidence::witness::Witness;
 use serde_json::{Value, json};
 
-use super::report;
+use super::report::{self, seconds};
 use crate::evidence_index::{Log, Set};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::network::{NetworkArgs, wait};
-use crate::output::{Output, Text, time};
+use crate::output::{Output, Text};
 
 /// The newest checkpoint with signatures of witnesses, beside the checkpoint of a log.
 const WITNESSED_FILE: &str = "checkpoint.witnessed";
@@ -127,13 +125,22 @@ pub(crate) struct Push {
     /// The key of a witness's cosignatures, and the URL below which it is asked; may be repeated.
     #[arg(long, num_args = 2, value_names = ["VKEY", "URL"], required = true, action = clap::ArgAction::Append)]
     witness: Vec<String>,
+    /// How many of the witnesses an audit will ask for; all of them unless given. What so many have signed is replaced by
+    /// nothing that fewer have.
+    #[arg(long, value_name = "N")]
+    quorum: Option<usize>,
     #[command(flatten)]
     network: NetworkArgs,
 }
 
 impl Push {
     fn run(&self, output: Output) -> Result<(), Failure> {
-        let client = WitnessClient::new(self.network.fetcher()?, self.witnesses()?);
+        let witnesses = self.witnesses()?;
+        let quorum = self.quorum.unwrap_or(witnesses.len());
+        if quorum > witnesses.len() {
+            return Err(Failure::new("--quorum asks for more witnesses than there are").with_exit(Exit::Usage));
+        }
+        let client = WitnessClient::new(self.network.fetcher()?, witnesses).quorum(quorum);
         let set = Set::open(&self.dir)?;
         let mut text = Text::default();
         let mut logs = Vec::new();
@@ -173,16 +180,10 @@ impl Push {
     }
 }
 
-fn seconds(at: u64) -> String {
-    i64::try_from(at).map_or_else(|_| at.to_string(), |at| time(UnixSeconds::new(at)))
-}
-
 fn witnessed(directory: &Path) -> Result<Option<Vec<u8>>, Failure> {
     let file = directory.join(WITNESSED_FILE);
-    let most = u64::try_from(MAX_NOTE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    match File::open(&file).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
+    match files::read_regular(&file, MAX_NOTE_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(files::about(&file, &error)),
     }

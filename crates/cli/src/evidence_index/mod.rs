@@ -16,7 +16,7 @@ mod tests;
 pub(crate) use filter::{Filter, ToolFilter};
 pub(crate) use row::{Row, event_of, micros, rfc3339};
 pub(crate) use search::{Content, Cursor, Found, Merge, Stream, scan};
-pub(crate) use set::{Log, Set, failure};
+pub(crate) use set::{Log, MAX_LOG_JSON_BYTES, Set, failure};
 pub(crate) use store::{Index, IndexError};
 
 /// The directory of the index within that of the set.

@@ -1,7 +1,5 @@
 //! The logs of a directory, by name.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rmcp_guard::evidence::checkpoint::Checkpoint;
@@ -13,7 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 
 /// Longest `log.json` that is read; one has under a kilobyte.
-const MAX_LOG_JSON_BYTES: u64 = 64 * 1024;
+pub(crate) const MAX_LOG_JSON_BYTES: usize = 64 * 1024;
 
 /// Entries of a log and their places, as they are read.
 pub(crate) type Entries = Box<dyn Iterator<Item = Result<(u64, LogEntry), Failure>>>;
@@ -143,10 +141,8 @@ impl Log {
     /// The key that the log itself names in `log.json`: good enough to make a proof, and to verify nothing.
     pub(crate) fn named_key(&self) -> Result<VerifierKey, Failure> {
         let file = self.directory().join("log.json");
-        let mut text = String::new();
-        let read = File::open(&file).and_then(|file| file.take(MAX_LOG_JSON_BYTES).read_to_string(&mut text));
-        read.map_err(|error| files::about(&file, &error))?;
-        let json: Value = serde_json::from_str(&text).map_err(|_| files::about(&file, &"is not that of a log"))?;
+        let bytes = files::read_regular(&file, MAX_LOG_JSON_BYTES).map_err(|error| files::about(&file, &error))?;
+        let json: Value = serde_json::from_slice(&bytes).map_err(|_| files::about(&file, &"is not that of a log"))?;
         let key = json.get("vkey").and_then(Value::as_str).and_then(|key| key.parse().ok());
         key.ok_or_else(|| files::about(&file, &"names no key; give the log's with --key"))
     }

@@ -93,3 +93,49 @@ fn exported_tiles_verify_by_themselves() {
     assert_eq!(report["logs"][0]["size"], manifest["logs"][0]["entries"]);
     assert!(!world.path("out/main/00000001/.state").exists());
 }
+
+/// Attack: whoever can write to the log's directory has the auditor's export hold a file of the auditor's own, or never
+/// end.
+#[test]
+fn an_export_follows_no_links_and_waits_for_nobody() {
+    let world = World::new(5);
+    std::fs::write(world.path("secret"), "the auditor's own").unwrap();
+    let fifo = |path: &std::path::Path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    for (place, name) in ["checkpoint.witnessed", "log.json", "pruned"].into_iter().enumerate() {
+        let file = world.log().join(name);
+        let kept = std::fs::read(&file).ok();
+        let _ = std::fs::remove_file(&file);
+        for what in ["link", "fifo", "long"] {
+            match what {
+                "link" => std::os::unix::fs::symlink(world.path("secret"), &file).unwrap(),
+                "fifo" => fifo(&file),
+                _ => std::fs::write(&file, vec![b'x'; 1 << 20]).unwrap(),
+            }
+            let out = format!("out-{place}-{what}");
+            let said = world.fails(4, &["evidence", "export", "evidence", "--format", "tiles", "-o", &out, "--no-record"]);
+            let why = if what == "long" { "is larger than" } else { "is not a regular file" };
+            assert!(said.contains(name) && said.contains(why), "{name} {what}: {said}");
+            let copied = crate::world::files(&world.path(&out));
+            assert!(copied.iter().all(|file| std::fs::read(file).unwrap() != b"the auditor's own"), "{name} {what}");
+            std::fs::remove_file(&file).unwrap();
+        }
+        if let Some(kept) = kept {
+            std::fs::write(&file, kept).unwrap();
+        }
+    }
+    world.ok(&["evidence", "export", "evidence", "--format", "tiles", "-o", "out", "--no-record"]);
+
+    // the key that a log names, for a proof without another
+    let info = world.log().join("log.json");
+    std::fs::remove_file(&info).unwrap();
+    fifo(&info);
+    let said = world.fails(4, &["evidence", "prove", "evidence", "2", "-o", "proof"]);
+    assert!(said.contains("log.json: is not a regular file"), "{said}");
+    std::fs::remove_file(&info).unwrap();
+    // and what witnesses have signed
+    fifo(&world.log().join("checkpoint.witnessed"));
+    let said = world.fails(4, &["evidence", "witness", "show", "evidence"]);
+    assert!(said.contains("checkpoint.witnessed: is not a regular file"), "{said}");
+}

@@ -1,15 +1,15 @@
 //! Whole logs, as other tools verify them.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use rmcp_guard::evidence::LogEntry;
+use rmcp_guard::evidence::note::MAX_NOTE_BYTES;
+use rmcp_guard::evidence::{LogEntry, MAX_ENTRY_BYTES};
 use serde_json::{Value, json};
 
 use super::{OutFile, file_name, make_directory};
-use crate::evidence_index::{Filter, Log, Row, Set, event_of};
+use crate::evidence_index::{Filter, Log, MAX_LOG_JSON_BYTES, Row, Set, event_of};
 use crate::exit::Failure;
 use crate::files;
 
@@ -19,8 +19,11 @@ const ATTEMPTS: usize = 4;
 const MAX_DEPTH: usize = 12;
 /// Bytes that are copied at a time.
 const CHUNK: usize = 64 * 1024;
-/// What a log has beside its tiles; `log.json` tells its place in the set.
-const FILES: [&str; 3] = ["checkpoint.witnessed", "log.json", "pruned"];
+/// What a log has beside its tiles, and how long each may be; `log.json` tells its place in the set.
+const FILES: [(&str, usize); 3] =
+    [("checkpoint.witnessed", MAX_NOTE_BYTES), ("log.json", MAX_LOG_JSON_BYTES), ("pruned", 64)];
+/// The longest file below `tile`: a bundle of 256 entries, each behind its length of two bytes.
+const MAX_TILE_BYTES: usize = 256 * (2 + MAX_ENTRY_BYTES);
 
 /// Copies every log that has a published record of the period; returns what the manifest says of logs and files.
 pub(super) fn copy(set: &Set, filter: &Filter, out: &Path) -> Result<(Vec<Value>, Vec<Value>), Failure> {
@@ -40,8 +43,8 @@ pub(super) fn copy(set: &Set, filter: &Filter, out: &Path) -> Result<(Vec<Value>
         let mut file = OutFile::create(out, &format!("{name}/checkpoint"))?;
         file.write(&bytes)?;
         copy.files.push(file.finish()?);
-        for file in FILES {
-            copy.file(&log.directory().join(file), &format!("{name}/{file}"))?;
+        for (file, limit) in FILES {
+            copy.file(&log.directory().join(file), &format!("{name}/{file}"), limit)?;
         }
         copy.tree(&log.directory().join("tile"), &format!("{name}/tile"), 0)?;
         logs.push(json!({
@@ -111,7 +114,7 @@ impl Copy<'_> {
                 };
                 if metadata.is_dir() {
                     self.tree(&path, &inner, depth.saturating_add(1))?;
-                } else if metadata.is_file() && !self.file(&path, &inner)? {
+                } else if metadata.is_file() && !self.file(&path, &inner, MAX_TILE_BYTES)? {
                     vanished = true;
                     continue;
                 }
@@ -124,13 +127,16 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Copies one file; `false` when there is none.
-    fn file(&mut self, from: &Path, name: &str) -> Result<bool, Failure> {
+    /// Copies a regular file of at most `limit` bytes; `false` when there is none.
+    fn file(&mut self, from: &Path, name: &str, limit: usize) -> Result<bool, Failure> {
         let about = |error: io::Error| files::about(from, &error);
-        let mut source = match File::open(from) {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        let source = match files::open_regular(from, limit) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             source => source.map_err(about)?,
         };
+        // a file that grows meanwhile is not what was looked at
+        let mut source = source.take(limit);
         let mut file = OutFile::create(self.out, name)?;
         let mut chunk = vec![0; CHUNK];
         loop {

@@ -34,6 +34,7 @@ CREATE TABLE deeds (
     PRIMARY KEY (log, kind, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX by_time ON entries (log, at);
+CREATE INDEX by_id ON entries (id, log, idx) WHERE id IS NOT NULL;
 CREATE INDEX by_tool ON entries (tool, log, idx) WHERE tool IS NOT NULL;
 CREATE INDEX by_agent ON entries (agent, log, idx) WHERE agent IS NOT NULL;
 CREATE INDEX by_reason ON entries (reason, log, idx) WHERE reason IS NOT NULL;

@@ -52,6 +52,8 @@ pub(crate) struct LogStatus {
     pub(crate) name: String,
     /// Entries below it are indexed.
     pub(crate) next: u64,
+    /// How many of these the index really has; what is pruned counts as there.
+    pub(crate) indexed: u64,
     /// Published entries that are not indexed.
     pub(crate) lag: u64,
 }

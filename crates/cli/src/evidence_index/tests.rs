@@ -268,6 +268,47 @@ fn a_row_that_says_something_else_than_the_log_is_noticed() {
     }
 }
 
+/// Attack: rows are taken out of the index, so that a query finds nothing where the log has something. It is noticed
+/// without reading the logs.
+#[test]
+fn a_row_that_is_missing_is_noticed_by_the_next_query() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, set) = log_in(&folder, 20);
+    let whole = fill(&set).0.status(&set).unwrap().remove(0);
+    assert_eq!((whole.indexed, whole.lag), (whole.next, 0));
+    for (meddled, left) in [
+        ("DELETE FROM entries WHERE idx = 7", whole.next - 1),
+        ("DELETE FROM entries WHERE idx = 0", whole.next - 1),
+        ("DELETE FROM entries WHERE idx >= 15", 15),
+        ("DELETE FROM entries", 0),
+    ] {
+        database(&directory).execute_batch(meddled).unwrap();
+        let stale = Index::look(&set).unwrap().unwrap().status(&set).unwrap().remove(0);
+        assert_eq!((stale.indexed, stale.next), (left, whole.next), "{meddled}");
+        let (index, notes) = fill(&set);
+        assert_eq!(notes.len(), 1, "{meddled}: {notes:?}");
+        assert!(notes[0].contains(&format!("had {left} of {} entries", whole.next)), "{meddled}: {notes:?}");
+        assert_eq!(index.status(&set).unwrap(), std::slice::from_ref(&whole), "{meddled}");
+        assert_eq!(places(&set, Some(&index), &Filter::default()), places(&set, None, &Filter::default()));
+    }
+}
+
+/// `show ID` reads a row of the index, and not all of them.
+#[test]
+fn a_record_is_found_by_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, set) = log_in(&folder, 20);
+    let (index, _) = fill(&set);
+    let id: String =
+        database(&directory).query_row("SELECT id FROM entries WHERE idx = 9", [], |row| row.get(0)).unwrap();
+    let filter = Filter { id: Some(id), ..Filter::default() };
+    assert_eq!(places(&set, Some(&index), &filter), [(0, 9)]);
+    drop(index);
+    database(&directory).execute_batch("DROP INDEX by_id").unwrap();
+    let index = Index::look(&set);
+    assert!(matches!(index, Err(IndexError::Foreign { .. })), "it is part of what an index is");
+}
+
 #[test]
 fn the_rows_of_a_log_that_is_gone_go_too() {
     let folder = tempfile::tempdir().unwrap();

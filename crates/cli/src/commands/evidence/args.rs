@@ -240,7 +240,7 @@ impl IndexUse {
         if self.no_index || set.is_single() {
             return Ok(None);
         }
-        match filled(set) {
+        match filled(set).and_then(|index| tell_extent(&index, set).map(|()| index)) {
             Ok(index) => Ok(Some(index)),
             Err(IndexError::Log(failure)) => Err(failure),
             Err(error) => {
@@ -250,6 +250,21 @@ impl IndexUse {
             }
         }
     }
+}
+
+/// Says what is searched: how many entries the index has of how many that there are, log by log where it lacks some.
+fn tell_extent(index: &Index, set: &Set) -> Result<(), IndexError> {
+    let (mut indexed, mut entries) = (0_u64, 0_u64);
+    for log in index.status(set)? {
+        let size = log.next.saturating_add(log.lag);
+        if log.indexed != size {
+            note(format_args!("the index has {} of the {size} entries of {}", log.indexed, log.name));
+        }
+        indexed = indexed.saturating_add(log.indexed);
+        entries = entries.saturating_add(size);
+    }
+    note(format_args!("searched by index: {indexed} of {entries} entries, logs: {}", set.logs().len()));
+    Ok(())
 }
 
 /// The index of `set`, filled, with what was wrong with it told.

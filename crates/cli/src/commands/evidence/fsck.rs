@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::args::OwnerArgs;
 use super::change;
 use super::report;
-use super::verify::read_bytes;
 use crate::evidence_index::{Index, IndexError, Log, Set};
 use crate::exit::{Exit, Failure};
 use crate::files;
@@ -159,7 +158,8 @@ impl Fsck {
             findings.unsound("mark", format!("{} is not there; a rollback would not be noticed", file.display()));
             return Ok(None);
         }
-        match VerifiedCheckpoint::verify(&read_bytes(&file, MAX_NOTE_BYTES)?, keys) {
+        let note = files::read_regular(&file, MAX_NOTE_BYTES).map_err(|error| files::about(&file, &error))?;
+        match VerifiedCheckpoint::verify(&note, keys) {
             Ok(mark) => {
                 let checkpoint = mark.checkpoint();
                 findings.passed("mark", format!("at {} entries of {}", checkpoint.size, checkpoint.origin));
@@ -255,6 +255,10 @@ fn index(set: &Set, findings: &mut Findings) {
         Ok(None) => findings.skipped("index", "there is none; `query` makes one"),
         Ok(Some(logs)) => {
             let lag = logs.iter().fold(0_u64, |sum, log| sum.saturating_add(log.lag));
+            for log in logs.iter().filter(|log| log.indexed != log.next) {
+                let what = format!("{} of {} entries of {} are in it", log.indexed, log.next, log.name);
+                findings.unsound("index", format!("{what}; `query` makes it anew"));
+            }
             findings.passed("index", format!("{lag} entries behind; `index --verify` compares it with the logs"));
         }
         Err(IndexError::Single) => findings.skipped("index", "of one log by itself there is none"),

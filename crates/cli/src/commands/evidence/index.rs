@@ -65,10 +65,11 @@ impl IndexArgs {
         let logs = index.status(&set).map_err(refused)?;
         let mut text = Text::default().field("index", index.directory().display());
         for log in &logs {
-            text = text.line(format_args!("  {}  {} entries indexed, {} behind", log.name, log.next, log.lag));
+            let size = log.next.saturating_add(log.lag);
+            text = text.line(format_args!("  {}  {} of {size} entries indexed, {} behind", log.name, log.indexed, log.lag));
         }
         let logs: Vec<_> =
-            logs.iter().map(|log| json!({ "log": log.name, "indexed": log.next, "lag": log.lag })).collect();
+            logs.iter().map(|log| json!({ "log": log.name, "indexed": log.indexed, "size": log.next.saturating_add(log.lag), "lag": log.lag })).collect();
         output.result(&json!({ "index": index.directory().to_string_lossy(), "logs": logs }), &text)
     }
 }

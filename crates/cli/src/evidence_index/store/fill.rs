@@ -5,6 +5,7 @@ use rmcp_guard::evidence::{Entry, LogEntry};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 use serde_json::Value;
 
+use super::read::rows_of;
 use super::{Index, IndexError};
 use crate::evidence_index::{Log, Row, Set, event_of};
 
@@ -21,6 +22,7 @@ const PRUNED: &str = "pruned";
 struct Known {
     id: i64,
     next: u64,
+    pruned: u64,
     /// The last entry whose bytes were there, and its hash.
     seen: Option<(u64, Hash)>,
 }
@@ -37,10 +39,20 @@ impl Index {
         let mut added = 0_u64;
         for log in set.logs() {
             let known = match known(&self.connection, log)? {
-                Some(known) if belongs(&self.connection, log, &known)? => known,
-                Some(known) => {
+                Some(known) if !belongs(&self.connection, log, &known)? => {
                     notes.push(format!("the index of {} was not that of this log and is made anew", log.name()));
                     self.begin(log, Some(known.id))?
+                }
+                Some(known) => {
+                    // a row that is not there would otherwise be missed by nobody
+                    let (rows, expected) = (rows_of(&self.connection, known.id)?, known.next.saturating_sub(known.pruned));
+                    if rows == expected {
+                        known
+                    } else {
+                        let name = log.name();
+                        notes.push(format!("the index of {name} had {rows} of {expected} entries and is made anew"));
+                        self.begin(log, Some(known.id))?
+                    }
                 }
                 None => self.begin(log, None)?,
             };
@@ -114,14 +126,14 @@ impl Index {
         transaction.execute("INSERT INTO logs (name, origin) VALUES (?1, ?2)", params![log.name(), log.origin()])?;
         let id = transaction.last_insert_rowid();
         transaction.commit()?;
-        Ok(Known { id, next: 0, seen: None })
+        Ok(Known { id, next: 0, pruned: 0, seen: None })
     }
 
     fn follow_log(&mut self, log: &Log, known: &Known, progress: &mut dyn FnMut(u64)) -> Result<(), IndexError> {
         let mut entries = log.entries(known.next).map_err(IndexError::Log)?;
         loop {
             let transaction = self.connection.transaction()?;
-            let mut batch = Batch::new(&transaction, known)?;
+            let mut batch = Batch::new(&transaction, known, log.origin())?;
             let mut rows = 0_u64;
             let mut end = Some(());
             let mut broken = None;
@@ -162,11 +174,12 @@ fn forget(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
 }
 
 fn known(connection: &Connection, log: &Log) -> Result<Option<Known>, IndexError> {
-    let mut statement = connection.prepare_cached("SELECT id, next, seen, leaf FROM logs WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT id, next, seen, leaf, pruned FROM logs WHERE name = ?1")?;
     let known = statement.query_row([log.name()], |row| {
         let seen: Option<u64> = row.get(2)?;
         let leaf: Option<[u8; 32]> = row.get(3)?;
-        Ok(Known { id: row.get(0)?, next: row.get(1)?, seen: seen.zip(leaf.map(Hash::new)) })
+        let seen = seen.zip(leaf.map(Hash::new));
+        Ok(Known { id: row.get(0)?, next: row.get(1)?, pruned: row.get(4)?, seen })
     });
     Ok(known.optional()?)
 }
@@ -196,6 +209,7 @@ fn belongs(connection: &Connection, log: &Log, known: &Known) -> Result<bool, In
 struct Batch<'a> {
     insert: CachedStatement<'a>,
     id: i64,
+    origin: &'a str,
     next: u64,
     pruned: Option<u64>,
     seen: Option<(u64, Hash)>,
@@ -204,13 +218,13 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(transaction: &'a Transaction<'_>, known: &Known) -> Result<Self, IndexError> {
+    fn new(transaction: &'a Transaction<'_>, known: &Known, origin: &'a str) -> Result<Self, IndexError> {
         let insert = transaction.prepare_cached(
             "INSERT OR REPLACE INTO entries (log, idx, leaf, at, id, kind, decision, tool, agent, reason, count) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         let next = transaction.query_row("SELECT next FROM logs WHERE id = ?1", [known.id], |row| row.get(0))?;
-        Ok(Self { insert, id: known.id, next, pruned: None, seen: None, deeds: Vec::new() })
+        Ok(Self { insert, id: known.id, origin, next, pruned: None, seen: None, deeds: Vec::new() })
     }
 
     fn add(&mut self, index: u64, entry: &LogEntry) -> Result<(), IndexError> {
@@ -241,6 +255,10 @@ impl<'a> Batch<'a> {
 
     /// A record may announce that entries indexed earlier are redacted or pruned.
     fn note_deed(&mut self, event: &Value) {
+        // of another log, whose place this one has taken meanwhile
+        if event.get("rmcp_guard.notice.origin").and_then(Value::as_str).is_some_and(|named| named != self.origin) {
+            return;
+        }
         let number = |name: &str| event.get(name).and_then(Value::as_str).and_then(|text| text.parse().ok());
         let deed = match event.get("rmcp_guard.notice").and_then(Value::as_str) {
             Some("entry_redacted") => number("rmcp_guard.notice.index").map(|place| (REDACTED, place)),
@@ -252,7 +270,7 @@ impl<'a> Batch<'a> {
     }
 
     fn finish(self, transaction: &Transaction<'_>) -> Result<(), IndexError> {
-        let Self { insert, id, next, pruned, seen, deeds } = self;
+        let Self { insert, id, origin: _, next, pruned, seen, deeds } = self;
         drop(insert);
         for (kind, place) in deeds {
             let announced = "INSERT OR IGNORE INTO deeds (log, kind, place) VALUES (?1, ?2, ?3)";

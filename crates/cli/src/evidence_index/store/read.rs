@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rmcp_guard::evidence::LogEntry;
 use rmcp_guard::evidence::merkle::Hash;
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params_from_iter};
 
 use super::{Index, IndexError, LogStatus};
 use crate::evidence_index::{Content, Filter, Found, Row, Set, Stream, event_of};
@@ -40,12 +40,17 @@ impl Index {
 
     /// How far the index of every log is.
     pub(crate) fn status(&self, set: &Set) -> Result<Vec<LogStatus>, IndexError> {
-        let mut statement = self.connection.prepare_cached("SELECT next FROM logs WHERE name = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT id, next, pruned FROM logs WHERE name = ?1")?;
         let mut logs = Vec::new();
         for log in set.logs() {
-            let next = statement.query([log.name()])?.next()?.map_or(Ok(0), |row| row.get(0))?;
+            let known: Option<(i64, u64, u64)> = statement
+                .query_row([log.name()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            let (id, next, pruned) = known.unwrap_or_default();
+            let indexed = rows_of(&self.connection, id)?.saturating_add(pruned);
             let published = log.published().map_err(IndexError::Log)?;
-            logs.push(LogStatus { name: log.name().to_owned(), next, lag: published.saturating_sub(next) });
+            let lag = published.saturating_sub(next);
+            logs.push(LogStatus { name: log.name().to_owned(), next, indexed, lag });
         }
         Ok(logs)
     }
@@ -114,6 +119,11 @@ impl Index {
     }
 }
 
+/// How many rows there are of the log `id`. SQLite counts some ten million in a second.
+pub(super) fn rows_of(connection: &Connection, id: i64) -> rusqlite::Result<u64> {
+    connection.prepare_cached("SELECT count(*) FROM entries WHERE log = ?1")?.query_row([id], |row| row.get(0))
+}
+
 /// The rows of one log, page by page.
 struct Pages<'a> {
     connection: &'a Connection,
@@ -156,11 +166,12 @@ impl Pages<'_> {
         // the most telling condition picks the secondary index; the filter itself decides, as for the log
         let Filter { tool, agent, decision, reason, kind, since: _, until: _, id } = self.filter;
         let tool = tool.as_ref().and_then(super::super::ToolFilter::exact);
-        let by = match (agent, tool, reason) {
-            (Some(_), ..) => "INDEXED BY by_agent",
-            (None, Some(_), _) => "INDEXED BY by_tool",
-            (None, None, Some(_)) => "INDEXED BY by_reason",
-            (None, None, None) => "",
+        let by = match (id, agent, tool, reason) {
+            (Some(_), ..) => "INDEXED BY by_id",
+            (None, Some(_), ..) => "INDEXED BY by_agent",
+            (None, None, Some(_), _) => "INDEXED BY by_tool",
+            (None, None, None, Some(_)) => "INDEXED BY by_reason",
+            (None, None, None, None) => "",
         };
         let mut sql = format!(
             "SELECT {COLUMNS} FROM entries {by} WHERE log = (SELECT id FROM logs WHERE name = ?) \

@@ -27,9 +27,13 @@ pub const DEFAULT_DENIED_BYTES_PER_SECOND: u64 = 64 << 10;
 /// issuer that is down for a minute, stays on record call by call.
 pub const DEFAULT_DENIED_BURST_BYTES: u64 = 16 << 20;
 
-/// Bytes of calls that a rule opens to everybody, each second by default: about eight hundred calls with their outcomes.
-/// What is beyond is denied, so a server that is public and busier needs a higher limit, and disks for it.
-pub const DEFAULT_ANONYMOUS_BYTES_PER_SECOND: u64 = 1 << 20;
+/// Bytes of calls that a rule opens to everybody, each second by default: about six thousand calls with their outcomes.
+///
+/// An eighth of what the log takes on a small machine (a hundred thousand records, some 64 MiB, a second), so that those
+/// who can show who they are have the rest. What is beyond is denied, so a public server that is busier needs a higher
+/// limit. It is also how fast strangers can fill the disk, up to 720 GB a day: a server whose disk is not made for that
+/// wants a lower one.
+pub const DEFAULT_ANONYMOUS_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// Bytes of such calls at once by default, about fifty thousand calls: no burst of honest callers comes near.
 pub const DEFAULT_ANONYMOUS_BURST_BYTES: u64 = 64 << 20;
@@ -50,7 +54,8 @@ const COMMIT_DELAY: Duration = Duration::from_millis(1);
 const LOW_DISK_BYTES: u64 = 2 << 30;
 /// Bytes of the write-ahead log from which the writer waits for tiles: seconds of the fastest writing there is.
 const WAL_LIMIT: u64 = 1 << 30;
-/// Opening a log makes two segments of the first length; a busy log doubles up to the greatest.
+/// Two segments are ready at any time, the one that is written and a spare one: opening a log makes them with the first
+/// length, and a busy log doubles up to the greatest.
 const WAL: WalOptions = WalOptions { first_segment: 1 << 20, max_segment: 64 << 20, spare_segments: 1 };
 
 /// How a log is opened; see [`EvidenceLog::options`].
@@ -205,13 +210,18 @@ impl EvidenceOptions {
     }
 
     /// Bytes of entries after which a new log is begun; 8 GiB by default. The old one stays, whole and provable.
+    ///
+    /// It is looked at after each batch of records, at most 4 MiB of them, once the log before is published: with less
+    /// than a few MiB a busy server makes a log, some twenty files, out of every batch. The configuration file takes no
+    /// less than 1 MiB; anything less is for tests.
     #[must_use]
     pub const fn roll_after_bytes(mut self, bytes: u64) -> Self {
         self.roll_bytes = bytes;
         self
     }
 
-    /// Age after which a new log is begun; 31 days by default.
+    /// Age after which a new log is begun; 31 days by default. With seconds a log is made out of every few batches, as
+    /// with few bytes; the configuration file counts in days.
     #[must_use]
     pub const fn roll_after_age(mut self, age: Duration) -> Self {
         self.roll_age = age;

@@ -43,9 +43,8 @@ fn write_one(log: &EvidenceLog) {
 #[test]
 fn a_log_without_a_subscriber_takes_no_copies_from_one_that_has_one() {
     let directory = tempfile::tempdir().unwrap();
-    let open = |name: &str| {
-        EvidenceLog::options().wait_limit(PATIENCE).create_or_open(directory.path().join(name)).unwrap()
-    };
+    let open =
+        |name: &str| EvidenceLog::options().wait_limit(PATIENCE).create_or_open(directory.path().join(name)).unwrap();
     let count = Arc::new(AtomicUsize::new(0));
     let dispatch = tracing::Dispatch::new(Counter(Arc::clone(&count)));
     let without = open("without");

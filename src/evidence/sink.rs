@@ -61,9 +61,10 @@ impl RecordSink {
         // and while there is one subscriber only, asks just that of the thread that comes there first. A log outside the
         // scope of a subscriber would thus take the copies away from one within.
         match &self.scope.0 {
-            Some(dispatch) => tracing::dispatcher::with_default(dispatch, || {
-                tracing::enabled!(target: RECORD_TARGET, tracing::Level::DEBUG)
-            }),
+            Some(dispatch) => tracing::dispatcher::with_default(
+                dispatch,
+                || tracing::enabled!(target: RECORD_TARGET, tracing::Level::DEBUG),
+            ),
             None => tracing::enabled!(target: RECORD_TARGET, tracing::Level::DEBUG),
         }
     }

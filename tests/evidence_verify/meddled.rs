@@ -79,7 +79,11 @@ fn a_tile_that_is_removed_or_cut_while_the_server_runs_is_found() {
             // of a file that is cut it cannot be told who did it
             let want = if harm == Harm::Removed { Verdict::Incomplete } else { Verdict::Tampered };
             assert_eq!(report.verdict, want, "{context}: {:?}", report.findings);
-            assert!(report.findings.iter().any(|it| it.path.as_ref() == Some(file)), "{context}: {:?}", report.findings);
+            assert!(
+                report.findings.iter().any(|it| it.path.as_ref() == Some(file)),
+                "{context}: {:?}",
+                report.findings
+            );
             append(&log, 1_000);
             log.publish(LONG).unwrap();
             let health = log.health();

@@ -270,7 +270,7 @@ fn assert_answered_calls_are_recorded(mode: EvidenceMode, answers: &Answers, lef
     for (number, receipt) in &answers.allowed {
         let context = format!("{mode:?} {number}");
         let receipt = receipt.as_ref().unwrap_or_else(|| panic!("{context}: a receipt"));
-        assert_eq!(left.ran.get(number), Some(&*receipt.id).map(|id| id.to_string()).as_ref(), "{context}");
+        assert_eq!(left.ran.get(number).map(String::as_str), Some(&*receipt.id), "{context}");
         assert!(left.decisions.contains(&*receipt.id), "{context}: the decision is lost");
         if mode == EvidenceMode::Strict {
             assert!(receipt.durable && left.concluded.contains(&*receipt.id), "{context}: the outcome is lost");
@@ -362,6 +362,7 @@ async fn in_best_effort_mode_a_full_disk_costs_records_that_are_counted() {
     assert_eq!((answers.allowed.len(), left.ran.len()), (answers.sent, answers.sent));
     let health: Value = serde_json::from_slice(&std::fs::read(served.place.health()).unwrap()).unwrap();
     assert_eq!(health["failed"], true, "the disk does not fill");
-    let told = left.decisions.len() + left.concluded.len() + usize::try_from(health["dropped"].as_u64().unwrap()).unwrap();
+    let told =
+        left.decisions.len() + left.concluded.len() + usize::try_from(health["dropped"].as_u64().unwrap()).unwrap();
     assert_eq!(told, 2 * answers.sent, "a decision and an outcome of each call, on record or counted: {health}");
 }

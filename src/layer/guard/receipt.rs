@@ -9,9 +9,9 @@
 
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolResponse, CompleteResult, CustomResult, DiscoverResult, ErrorCode, GetPromptResponse, GetSkillResult, GetTaskResult,
-    InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult,
-    ListToolsResult, MetaObject, ReadResourceResponse, ServerResult, TaskPayload,
+    CallToolResponse, CompleteResult, CustomResult, DiscoverResult, ErrorCode, GetPromptResponse, GetSkillResult,
+    GetTaskResult, InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListSkillsResult, ListToolsResult, MetaObject, ReadResourceResponse, ServerResult, TaskPayload,
 };
 use serde_json::{Map, Value};
 
@@ -59,11 +59,13 @@ fn strip_error(error: &mut ErrorData) {
     if error.code == ErrorCode(DENIAL_CODE) {
         error.code = ErrorCode::INTERNAL_ERROR;
     }
-    strip_data(error.data.as_mut());
+    if let Some(data) = &mut error.data {
+        strip_data(data);
+    }
 }
 
-fn strip_data(data: Option<&mut Value>) {
-    if let Some(Value::Object(data)) = data {
+fn strip_data(data: &mut Value) {
+    if let Value::Object(data) = data {
         data.retain(|key, _| !is_guard_meta_key(key));
         // by this member clients tell a denial from another error
         if data.get("decision").is_some_and(|decision| decision == "deny") {
@@ -188,7 +190,9 @@ impl Answer for GetTaskResult {
                 if error.get("code").is_some_and(|code| code == DENIAL_CODE) {
                     error.insert("code".to_owned(), ErrorCode::INTERNAL_ERROR.0.into());
                 }
-                strip_data(error.get_mut("data"));
+                if let Some(data) = error.get_mut("data") {
+                    strip_data(data);
+                }
             }
             _ => {}
         }

@@ -114,7 +114,8 @@ fn an_export_follows_no_links_and_waits_for_nobody() {
                 _ => std::fs::write(&file, vec![b'x'; 1 << 20]).unwrap(),
             }
             let out = format!("out-{place}-{what}");
-            let said = world.fails(4, &["evidence", "export", "evidence", "--format", "tiles", "-o", &out, "--no-record"]);
+            let said =
+                world.fails(4, &["evidence", "export", "evidence", "--format", "tiles", "-o", &out, "--no-record"]);
             let why = if what == "long" { "is larger than" } else { "is not a regular file" };
             assert!(said.contains(name) && said.contains(why), "{name} {what}: {said}");
             let copied = crate::world::files(&world.path(&out));

@@ -66,7 +66,8 @@ impl IndexArgs {
         let mut text = Text::default().field("index", index.directory().display());
         for log in &logs {
             let size = log.next.saturating_add(log.lag);
-            text = text.line(format_args!("  {}  {} of {size} entries indexed, {} behind", log.name, log.indexed, log.lag));
+            text = text
+                .line(format_args!("  {}  {} of {size} entries indexed, {} behind", log.name, log.indexed, log.lag));
         }
         let logs: Vec<_> =
             logs.iter().map(|log| json!({ "log": log.name, "indexed": log.indexed, "size": log.next.saturating_add(log.lag), "lag": log.lag })).collect();

@@ -45,7 +45,8 @@ impl Index {
                 }
                 Some(known) => {
                     // a row that is not there would otherwise be missed by nobody
-                    let (rows, expected) = (rows_of(&self.connection, known.id)?, known.next.saturating_sub(known.pruned));
+                    let (rows, expected) =
+                        (rows_of(&self.connection, known.id)?, known.next.saturating_sub(known.pruned));
                     if rows == expected {
                         known
                     } else {

@@ -43,9 +43,8 @@ impl Index {
         let mut statement = self.connection.prepare_cached("SELECT id, next, pruned FROM logs WHERE name = ?1")?;
         let mut logs = Vec::new();
         for log in set.logs() {
-            let known: Option<(i64, u64, u64)> = statement
-                .query_row([log.name()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()?;
+            let known: Option<(i64, u64, u64)> =
+                statement.query_row([log.name()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
             let (id, next, pruned) = known.unwrap_or_default();
             let indexed = rows_of(&self.connection, id)?.saturating_add(pruned);
             let published = log.published().map_err(IndexError::Log)?;
@@ -119,7 +118,7 @@ impl Index {
     }
 }
 
-/// How many rows there are of the log `id`. SQLite counts some ten million in a second.
+/// How many rows there are of the log `id`.
 pub(super) fn rows_of(connection: &Connection, id: i64) -> rusqlite::Result<u64> {
     connection.prepare_cached("SELECT count(*) FROM entries WHERE log = ?1")?.query_row([id], |row| row.get(0))
 }

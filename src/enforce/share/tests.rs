@@ -361,7 +361,8 @@ async fn s29_counts_are_written_at_the_end_though_the_queue_is_full() {
         let options = EvidenceLog::options().mode(mode).queue(4).denied_bytes(0, 0);
         let log = options.create_or_open(temporary.path().join("log")).unwrap();
         let enforcer = enforcer(&issuer, log.clone());
-        // the record of the policy gives its place back
+        // the record of the policy has given its place back
+        log.publish(Duration::from_secs(60)).unwrap();
         let held = log.reserve_blocking(4).unwrap();
         for tool in ["read", "write", "unknown"] {
             call(&enforcer, tool, &ANONYMOUS).await.unwrap_err();

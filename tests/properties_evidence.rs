@@ -124,7 +124,7 @@ proptest! {
 fn every_flipped_bit_of_a_proof_or_of_its_leaf_is_refused() {
     let vectors: Value = serde_json::from_str(include_str!("vectors/notes.json")).unwrap();
     let key = |name: &str| vectors[name].as_str().unwrap().parse().unwrap();
-    let verifier = Verifier::new([key("log_vkey")]).with_witnesses([key("witness_vkey")], 1);
+    let verifier = Verifier::new([key("log_vkey")]).with_witnesses([key("witness_vkey")], 1).unwrap();
     // what an application puts beside a proof is covered by nothing
     let plain = |proof: &&Value| !proof["proof"].as_str().unwrap().contains("extra");
     let vector = vectors["proofs"].as_array().unwrap().iter().filter(plain).max_by_key(|proof| proof["size"].as_u64());

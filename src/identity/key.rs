@@ -193,20 +193,16 @@ impl PublicKey {
     /// [`KeyError`] for another key type, for a private key (`d`), for `x` that is not strict base64url, or for the reasons
     /// of [`Self::from_bytes`].
     pub fn from_jwk(jwk: &Value) -> Result<Self, KeyError> {
-        let member = |name| jwk.get(name).and_then(Value::as_str);
-        if member("kty") != Some("OKP") || member("crv") != Some("Ed25519") {
-            return Err(KeyError("the JWK is not of type OKP with curve Ed25519"));
+        Self::from_bytes(&jwk_bytes(jwk)?)
+    }
+
+    /// [`from_jwk`](Self::from_jwk) where the key is probably `expected`, which is then not computed again.
+    pub(crate) fn from_jwk_expecting(jwk: &Value, expected: Option<&Self>) -> Result<Self, KeyError> {
+        let bytes = jwk_bytes(jwk)?;
+        match expected {
+            Some(expected) if bytes == expected.as_bytes() => Ok(expected.clone()),
+            _ => Self::from_bytes(&bytes),
         }
-        // Whoever reads it can sign with it, so it says nothing of who did.
-        if jwk.get("d").is_some() {
-            return Err(KeyError("the JWK is a private key"));
-        }
-        let x = member("x").ok_or(KeyError("the JWK has no `x`"))?;
-        // 43 characters carry 32 bytes; checked first so that no more than that is ever decoded.
-        if x.len() != 43 {
-            return Err(KeyError("the JWK's `x` is not 32 bytes"));
-        }
-        Self::from_bytes(&base64url_decode(x).map_err(|_| KeyError("the JWK's `x` is not base64url"))?)
     }
 
     /// The RFC 7638 thumbprint with SHA-256, as base64url.
@@ -224,6 +220,23 @@ impl PublicKey {
         let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| SignatureError)?;
         self.inner.verify_strict(message, &signature).map_err(|_| SignatureError)
     }
+}
+
+fn jwk_bytes(jwk: &Value) -> Result<Vec<u8>, KeyError> {
+    let member = |name| jwk.get(name).and_then(Value::as_str);
+    if member("kty") != Some("OKP") || member("crv") != Some("Ed25519") {
+        return Err(KeyError("the JWK is not of type OKP with curve Ed25519"));
+    }
+    // Whoever reads it can sign with it, so it says nothing of who did.
+    if jwk.get("d").is_some() {
+        return Err(KeyError("the JWK is a private key"));
+    }
+    let x = member("x").ok_or(KeyError("the JWK has no `x`"))?;
+    // 43 characters carry 32 bytes; checked first so that no more than that is ever decoded.
+    if x.len() != 43 {
+        return Err(KeyError("the JWK's `x` is not 32 bytes"));
+    }
+    base64url_decode(x).map_err(|_| KeyError("the JWK's `x` is not base64url"))
 }
 
 /// Whether the encoded y is below p = 2^255 - 19 (RFC 8032 §5.1.3 step 1). The curve library reduces larger values

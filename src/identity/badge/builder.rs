@@ -14,7 +14,7 @@ use crate::identity::trust_store::Issuer;
 /// Longest `exp - iat` that is accepted by default, the maximum of RFC-002 §7.2.
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Badges whose signature is remembered by default, at about 100 bytes each.
+/// Badges that are remembered by default, at one or two kilobytes each.
 const DEFAULT_SIGNATURE_CACHE: usize = 10_000;
 
 /// Collects what makes a [`BadgeVerifier`].
@@ -117,8 +117,8 @@ impl BadgeVerifierBuilder {
         self
     }
 
-    /// Number of badges whose signature is remembered; 10,000 by default, 0 for none. Self-signed badges have an
-    /// eighth of that for themselves.
+    /// Number of badges that are remembered: what their bytes say and the key that these verify under, one or two
+    /// kilobytes each. 10,000 by default, 0 for none. Self-signed badges have an eighth of that for themselves.
     pub const fn signature_cache(mut self, entries: usize) -> Self {
         self.signature_cache = entries;
         self
@@ -139,7 +139,7 @@ impl BadgeVerifierBuilder {
             accept_level_zero: self.accept_level_zero || self.profile == Profile::Dev,
             profile: self.profile,
             issuers: self.issuers,
-            audiences: self.audiences,
+            audiences: self.audiences.into_iter().map(Into::into).collect(),
             self_signed: self.self_signed,
             revocation: self.revocation,
             documents: self.documents,

@@ -11,6 +11,7 @@ use crate::identity::server::HttpOrigin;
 use crate::identity::trust_level::TrustLevel;
 
 /// Claims with the right types that do not contradict each other.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) jti: String,
     pub(super) issuer: Issuing,
@@ -24,9 +25,14 @@ pub(super) struct Claims {
     pub(super) key: Option<PublicKey>,
     /// `cnf.kid`, present exactly for IAL-1.
     pub(super) confirmation: Option<String>,
+    /// `kid` of the header.
+    pub(super) kid: Option<String>,
+    /// Tolerances of the profile that the badge needed.
+    pub(super) warnings: Vec<&'static str>,
 }
 
 /// Who signed, by the shape of `iss`.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Issuing {
     /// `iss` is the subject's own did:key: level 0.
     Holder(PublicKey),
@@ -35,12 +41,14 @@ pub(super) enum Issuing {
 }
 
 impl Claims {
-    /// Checks `claims` from their types to their meaning. Tolerances of the interop profile go to `warnings`.
+    /// Checks a badge from its header to the meaning of its claims: all that depends on its bytes and the profile alone.
     pub(super) fn check(
+        (typ, kid): (Option<&str>, Option<&str>),
         mut claims: Map<String, Value>,
         profile: Profile,
-        warnings: &mut Vec<&'static str>,
     ) -> Result<Self, BadgeVerifyError> {
+        let mut warnings = Vec::new();
+        check_typ(typ, profile, &mut warnings)?;
         let jti = text(&mut claims, "jti").ok_or(BadgeVerifyError::claims("`jti` is not a non-empty string"))?;
         let iss = text(&mut claims, "iss").ok_or(BadgeVerifyError::claims("`iss` is not a non-empty string"))?;
         let sub = text(&mut claims, "sub").ok_or(BadgeVerifyError::claims("`sub` is not a non-empty string"))?;
@@ -53,7 +61,7 @@ impl Claims {
         let subject = Did::parse(&sub).map_err(|_| BadgeVerifyError::claims("`sub` is not a did:key or did:web"))?;
         let (level, domain) = check_credential(claims.remove("vc"))?;
         let key = check_key(claims.get("key"), &subject)?;
-        let confirmation = check_assurance(&claims, level, key.as_ref(), profile, warnings)?;
+        let confirmation = check_assurance(&claims, level, key.as_ref(), profile, &mut warnings)?;
         let issuer = check_issuer(iss, &sub, &subject, level, profile)?;
         Ok(Self {
             jti,
@@ -68,7 +76,35 @@ impl Claims {
             level,
             domain,
             confirmation,
+            kid: kid.map(str::to_owned),
+            warnings,
         })
+    }
+
+    /// Whether they are short enough to be remembered by the ten thousand: a few kilobytes, as the token is no longer than
+    /// that, and few texts that each take more room here than there.
+    pub(super) fn is_short(&self, token: &str) -> bool {
+        const MAX_BYTES: usize = 4 * 1024;
+        const MAX_AUDIENCES: usize = 16;
+        token.len() <= MAX_BYTES && self.audience.as_ref().is_none_or(|list| list.len() <= MAX_AUDIENCES)
+    }
+}
+
+/// A missing `typ` is what the reference issuer writes. A wrong one would let another JWS of the same key pass as a
+/// badge, a proof of possession for one.
+fn check_typ(typ: Option<&str>, profile: Profile, warnings: &mut Vec<&'static str>) -> Result<(), BadgeVerifyError> {
+    let tolerant = profile != Profile::Strict;
+    match typ {
+        Some("JWT") => Ok(()),
+        Some(typ) if tolerant && typ.eq_ignore_ascii_case("JWT") => {
+            warnings.push("`typ` is not in upper case");
+            Ok(())
+        }
+        None if tolerant => {
+            warnings.push("`typ` is absent");
+            Ok(())
+        }
+        _ => Err(BadgeVerifyError::malformed("`typ` is not `JWT`")),
     }
 }
 
@@ -99,7 +135,8 @@ fn check_credential(vc: Option<Value>) -> Result<(TrustLevel, Option<String>), B
 /// `key`: a usable Ed25519 JWK, and for a did:key subject the key that its name already is.
 fn check_key(key: Option<&Value>, subject: &Did) -> Result<Option<PublicKey>, BadgeVerifyError> {
     let Some(key) = key else { return Ok(None) };
-    let key = PublicKey::from_jwk(key).map_err(|_| BadgeVerifyError::claims("`key` is not a usable Ed25519 JWK"))?;
+    let key = PublicKey::from_jwk_expecting(key, subject.public_key());
+    let key = key.map_err(|_| BadgeVerifyError::claims("`key` is not a usable Ed25519 JWK"))?;
     if subject.public_key().is_some_and(|own| *own != key) {
         return Err(BadgeVerifyError::claims("`key` is not the key of the did:key subject"));
     }

@@ -42,7 +42,7 @@ impl CheckBudgets {
             Partition::Issued => &self.issued,
             Partition::SelfSigned => &self.self_signed,
         };
-        Spent { budget, partition, now: Duration::from_secs(u64::try_from(now.as_i64()).unwrap_or(0)), checks: 0 }
+        Spent { budget, now: Duration::from_secs(u64::try_from(now.as_i64()).unwrap_or(0)), checks: 0 }
     }
 }
 
@@ -50,16 +50,11 @@ impl CheckBudgets {
 #[derive(Debug)]
 pub(super) struct Spent<'a> {
     budget: &'a Mutex<Budget>,
-    partition: Partition,
     now: Duration,
     checks: u64,
 }
 
 impl Spent<'_> {
-    pub(super) const fn partition(&self) -> Partition {
-        self.partition
-    }
-
     /// Whether there is a check left; it is taken.
     pub(super) fn one_more(&mut self) -> bool {
         let taken = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(self.now);

@@ -1,9 +1,12 @@
 //! What is known of a badge once it has been verified.
 
+use std::sync::Arc;
+
 #[cfg(feature = "layer")]
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::UnixSeconds;
+use crate::identity::badge::claims::{Claims, Issuing};
 use crate::identity::did::Did;
 use crate::identity::key::PublicKey;
 use crate::identity::trust_level::TrustLevel;
@@ -30,17 +33,8 @@ use crate::identity::trust_level::TrustLevel;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedBadge {
-    pub(super) jti: String,
-    pub(super) issuer: String,
-    pub(super) subject: Did,
-    pub(super) level: TrustLevel,
-    pub(super) domain: Option<String>,
-    pub(super) bound_audience: Option<String>,
-    pub(super) issued_at: UnixSeconds,
-    pub(super) expires_at: UnixSeconds,
-    pub(super) key: Option<PublicKey>,
-    pub(super) ial1: bool,
-    pub(super) self_signed: bool,
+    pub(super) claims: Arc<Claims>,
+    pub(super) bound_audience: Option<Arc<str>>,
     pub(super) token_sha256: [u8; 32],
     pub(super) warnings: Vec<&'static str>,
 }
@@ -49,31 +43,34 @@ impl VerifiedBadge {
     /// The badge's id, the handle for revocation and audit.
     #[must_use]
     pub fn jti(&self) -> &str {
-        &self.jti
+        &self.claims.jti
     }
 
     /// The issuer: an https origin, or the subject's own did:key at level 0.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        match &self.claims.issuer {
+            Issuing::Holder(_) => self.claims.subject.as_str(),
+            Issuing::Authority(name, _) => name,
+        }
     }
 
     /// Who the badge is about.
     #[must_use]
-    pub const fn subject(&self) -> &Did {
-        &self.subject
+    pub fn subject(&self) -> &Did {
+        &self.claims.subject
     }
 
     /// How much the issuer checked.
     #[must_use]
-    pub const fn level(&self) -> TrustLevel {
-        self.level
+    pub fn level(&self) -> TrustLevel {
+        self.claims.level
     }
 
     /// The domain that the issuer validated; present from level 2 up.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
-        self.domain.as_deref()
+        self.claims.domain.as_deref()
     }
 
     /// The audience of the verifier that the badge names; `None` for a badge without `aud`, which anybody who sees it
@@ -85,32 +82,32 @@ impl VerifiedBadge {
 
     /// When the badge expires. It is accepted for up to [`CLOCK_SKEW`](super::CLOCK_SKEW) longer.
     #[must_use]
-    pub const fn expires_at(&self) -> UnixSeconds {
-        self.expires_at
+    pub fn expires_at(&self) -> UnixSeconds {
+        self.claims.expires_at
     }
 
     /// When the badge was issued.
     #[must_use]
-    pub const fn issued_at(&self) -> UnixSeconds {
-        self.issued_at
+    pub fn issued_at(&self) -> UnixSeconds {
+        self.claims.issued_at
     }
 
     /// The subject's own key, for proofs of possession; `None` for a did:web subject whose badge carries none.
     #[must_use]
-    pub const fn key(&self) -> Option<&PublicKey> {
-        self.key.as_ref()
+    pub fn key(&self) -> Option<&PublicKey> {
+        self.claims.key.as_ref()
     }
 
     /// Whether the subject proved possession of its key when the badge was issued (IAL-1).
     #[must_use]
-    pub const fn is_ial1(&self) -> bool {
-        self.ial1
+    pub fn is_ial1(&self) -> bool {
+        self.claims.confirmation.is_some()
     }
 
     /// Whether the subject issued the badge to itself (level 0).
     #[must_use]
-    pub const fn is_self_signed(&self) -> bool {
-        self.self_signed
+    pub fn is_self_signed(&self) -> bool {
+        matches!(self.claims.issuer, Issuing::Holder(_))
     }
 
     /// SHA-256 of the exact token.

@@ -9,9 +9,10 @@ use crate::clock::UnixSeconds;
 use crate::identity::badge::claims::{Claims, Issuing};
 use crate::identity::badge::revocation::pass_below_fail_closed;
 use crate::identity::badge::signature_budget::{CheckBudgets, Spent};
-use crate::identity::badge::signature_cache::{Partition, SignatureCache};
+use crate::identity::badge::signature_cache::{Fact, Partition, SignatureCache};
 use crate::identity::badge::{
-    BadgeErrorKind, BadgeVerifierBuilder, BadgeVerifyError, Revocations, UnverifiedBadge, VerifiedBadge,
+    BadgeErrorKind, BadgeVerifierBuilder, BadgeVerifyError, MAX_BADGE_BYTES, Revocations, UnverifiedBadge,
+    VerifiedBadge,
 };
 use crate::identity::did::{Did, DidDocument};
 use crate::identity::jwks::JwkSet;
@@ -78,7 +79,7 @@ pub struct BadgeVerifier(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) profile: Profile,
     pub(super) issuers: Vec<TrustedIssuer>,
-    pub(super) audiences: Vec<String>,
+    pub(super) audiences: Vec<Arc<str>>,
     pub(super) accept_level_zero: bool,
     pub(super) self_signed: Vec<Did>,
     pub(super) revocation: Revocation,
@@ -119,68 +120,48 @@ impl BadgeVerifier {
     /// [`BadgeVerifyError`]; its kind says which step refused. "Could not find out" is a refusal.
     pub async fn verify(&self, token: &str, context: &BadgeContext<'_>) -> Result<VerifiedBadge, BadgeVerifyError> {
         let inner = &*self.0;
-        let mut warnings = Vec::new();
-        let badge = UnverifiedBadge::parse(token)?;
-        check_typ(badge.typ(), inner.profile, &mut warnings)?;
-        let claims = Claims::check(badge.claims, inner.profile, &mut warnings)?;
-        inner.check_lifetime(&claims)?;
-
-        let token_sha256: [u8; 32] = Sha256::digest(token).into();
+        let badge = inner.read(token)?;
+        let claims = &*badge.claims;
+        inner.check_lifetime(claims)?;
         match &claims.issuer {
             Issuing::Holder(key) => {
                 inner.check_self_signed(&claims.subject)?;
                 let mut spent = inner.checks.spend_on(Partition::SelfSigned, context.now);
-                let key = inner.check_signature(&badge.jws, &token_sha256, &mut spent, [key])?;
-                check_times(&claims, context.now)?;
-                inner.signatures.insert(Partition::SelfSigned, &token_sha256, key);
+                let key = badge.check_signature(&mut spent, [key])?;
+                check_times(claims, context.now)?;
+                inner.remember(Partition::SelfSigned, &badge, key);
             }
             Issuing::Authority(name, origin) => {
-                let issuer = inner.trusted_issuer(name, origin, &claims, context)?;
-                let kid = badge.jws.kid();
+                let issuer = inner.trusted_issuer(name, origin, claims, context)?;
+                let kid = claims.kid.as_deref();
                 let mut keys = issuer.keys(kid).await.map_err(|_| {
                     BadgeVerifyError::new(BadgeErrorKind::KeysUnavailable, "the issuer's keys could not be obtained")
                 })?;
                 let mut spent = inner.checks.spend_on(Partition::Issued, context.now);
-                let mut signer = inner.issued_by(&badge.jws, &token_sha256, &mut spent, &keys);
+                let mut signer = badge.issued_by(&mut spent, &keys);
                 // Only a `kid` makes `keys` look for a key that is new; the reference issuer writes none.
                 if signer.as_ref().is_err_and(|error| error.kind() == BadgeErrorKind::SignatureInvalid)
                     && kid.is_none()
                     && let Ok(newer) = issuer.newer_keys(&keys).await
                 {
                     keys = newer;
-                    signer = inner.issued_by(&badge.jws, &token_sha256, &mut spent, &keys);
+                    signer = badge.issued_by(&mut spent, &keys);
                 }
                 let key = signer?;
-                check_times(&claims, context.now)?;
+                check_times(claims, context.now)?;
                 // Only now, so that the cache holds no badge that has expired when it enters.
-                inner.signatures.insert(Partition::Issued, &token_sha256, key);
+                inner.remember(Partition::Issued, &badge, key);
                 spent.refund();
             }
         }
-        let bound_audience = inner.check_audience(&claims)?;
-        inner.check_key_binding(&claims).await?;
+        let bound_audience = inner.check_audience(claims)?;
+        inner.check_key_binding(claims).await?;
+        let mut warnings = claims.warnings.clone();
         if let Issuing::Authority(name, _) = &claims.issuer {
-            inner.check_status(name, &claims, context.now, &mut warnings).await?;
+            inner.check_status(name, claims, context.now, &mut warnings).await?;
         }
-        let (self_signed, issuer) = match claims.issuer {
-            Issuing::Holder(_) => (true, claims.subject.as_str().to_owned()),
-            Issuing::Authority(name, _) => (false, name),
-        };
-        Ok(VerifiedBadge {
-            jti: claims.jti,
-            issuer,
-            subject: claims.subject,
-            level: claims.level,
-            domain: claims.domain,
-            bound_audience,
-            issued_at: claims.issued_at,
-            expires_at: claims.expires_at,
-            key: claims.key,
-            ial1: claims.confirmation.is_some(),
-            self_signed,
-            token_sha256,
-            warnings,
-        })
+        let Badge { claims, token_sha256, .. } = badge;
+        Ok(VerifiedBadge { claims, bound_audience, token_sha256, warnings })
     }
 
     /// Whether anybody is trusted: an issuer, an additional one, or a self-signed badge.
@@ -201,7 +182,75 @@ impl BadgeVerifier {
     }
 }
 
+/// A token whose form is right, and what it says.
+struct Badge<'t> {
+    token: &'t str,
+    token_sha256: [u8; 32],
+    claims: Arc<Claims>,
+    /// The key under which its signature verified before.
+    known: Option<[u8; 32]>,
+    /// Its parts, where they were needed to read it.
+    jws: Option<CompactJws<'t>>,
+}
+
+impl Badge<'_> {
+    fn issued_by<'k>(&self, spent: &mut Spent<'_>, keys: &'k JwkSet) -> Result<&'k PublicKey, BadgeVerifyError> {
+        self.check_signature(spent, keys.candidates(self.claims.kid.as_deref()).take(MAX_KEYS_TRIED))
+    }
+
+    /// The candidate under which the signature verifies, by memory or by work.
+    fn check_signature<'k>(
+        &self,
+        spent: &mut Spent<'_>,
+        candidates: impl IntoIterator<Item = &'k PublicKey>,
+    ) -> Result<&'k PublicKey, BadgeVerifyError> {
+        for key in candidates {
+            if self.known.as_ref() == Some(key.as_bytes()) {
+                return Ok(key);
+            }
+            if !spent.one_more() {
+                return Err(BadgeVerifyError::new(
+                    BadgeErrorKind::RateLimited,
+                    "too many signatures had to be checked just before",
+                ));
+            }
+            let verified = match &self.jws {
+                Some(jws) => jws.verify(key).is_ok(),
+                None => CompactJws::parse(self.token, MAX_BADGE_BYTES).is_ok_and(|jws| jws.verify(key).is_ok()),
+            };
+            if verified {
+                return Ok(key);
+            }
+        }
+        Err(BadgeVerifyError::new(BadgeErrorKind::SignatureInvalid, "no key of the issuer verifies the signature"))
+    }
+}
+
 impl Inner {
+    /// What `token` says, by memory or by work; nobody has said yet that it is true.
+    fn read<'t>(&self, token: &'t str) -> Result<Badge<'t>, BadgeVerifyError> {
+        // the bound comes before the hash, as before everything else
+        if token.len() > MAX_BADGE_BYTES {
+            return Err(BadgeVerifyError::malformed("too long"));
+        }
+        let token_sha256: [u8; 32] = Sha256::digest(token).into();
+        let remembered = self.signatures.get(&token_sha256);
+        let known = remembered.as_ref().map(|fact| fact.key);
+        if let Some(claims) = remembered.and_then(|fact| fact.claims) {
+            return Ok(Badge { token, token_sha256, claims, known, jws: None });
+        }
+        let UnverifiedBadge { jws, claims } = UnverifiedBadge::parse(token)?;
+        let claims = Arc::new(Claims::check((jws.typ(), jws.kid()), claims, self.profile)?);
+        Ok(Badge { token, token_sha256, claims, known, jws: Some(jws) })
+    }
+
+    fn remember(&self, partition: Partition, badge: &Badge<'_>, key: &PublicKey) {
+        if badge.known.as_ref() != Some(key.as_bytes()) {
+            let claims = badge.claims.is_short(badge.token).then(|| Arc::clone(&badge.claims));
+            self.signatures.insert(partition, badge.token_sha256, Fact { key: *key.as_bytes(), claims });
+        }
+    }
+
     /// S6: a badge that outlives its issuer's memory cannot be revoked in practice.
     fn check_lifetime(&self, claims: &Claims) -> Result<(), BadgeVerifyError> {
         match self.max_lifetime {
@@ -248,48 +297,13 @@ impl Inner {
             .ok_or(untrusted("the issuer is not trusted for this subject or level"))
     }
 
-    fn issued_by<'k>(
-        &self,
-        jws: &CompactJws<'_>,
-        token: &[u8; 32],
-        spent: &mut Spent<'_>,
-        keys: &'k JwkSet,
-    ) -> Result<&'k PublicKey, BadgeVerifyError> {
-        self.check_signature(jws, token, spent, keys.candidates(jws.kid()).take(MAX_KEYS_TRIED))
-    }
-
-    /// The candidate under which the signature verifies, by memory or by work.
-    fn check_signature<'k>(
-        &self,
-        jws: &CompactJws<'_>,
-        token: &[u8; 32],
-        spent: &mut Spent<'_>,
-        candidates: impl IntoIterator<Item = &'k PublicKey>,
-    ) -> Result<&'k PublicKey, BadgeVerifyError> {
-        for key in candidates {
-            if self.signatures.contains(spent.partition(), token, key) {
-                return Ok(key);
-            }
-            if !spent.one_more() {
-                return Err(BadgeVerifyError::new(
-                    BadgeErrorKind::RateLimited,
-                    "too many signatures had to be checked just before",
-                ));
-            }
-            if jws.verify(key).is_ok() {
-                return Ok(key);
-            }
-        }
-        Err(BadgeVerifyError::new(BadgeErrorKind::SignatureInvalid, "no key of the issuer verifies the signature"))
-    }
-
     /// The one of our audiences that the badge names; `None` when it has no `aud`.
-    fn check_audience(&self, claims: &Claims) -> Result<Option<String>, BadgeVerifyError> {
+    fn check_audience(&self, claims: &Claims) -> Result<Option<Arc<str>>, BadgeVerifyError> {
         let Some(named) = &claims.audience else { return Ok(None) };
-        let ours = self.audiences.iter().find(|ours| named.contains(ours));
+        let ours = self.audiences.iter().find(|ours| named.iter().any(|named| **named == ***ours));
         let mismatch =
             BadgeVerifyError::new(BadgeErrorKind::AudienceMismatch, "the badge is made out to somebody else");
-        ours.map(|ours| Some(ours.clone())).ok_or(mismatch)
+        ours.map(|ours| Some(Arc::clone(ours))).ok_or(mismatch)
     }
 
     /// IAL-1: the DID document of the subject lists `key` under `cnf.kid` (RFC-002 verification step 7).
@@ -328,24 +342,6 @@ impl Inner {
                 sources.check_subject(issuer, &claims.subject, now, warnings).await
             }
         }
-    }
-}
-
-/// A missing `typ` is what the reference issuer writes. A wrong one would let another JWS of the same key pass as a
-/// badge, a proof of possession for one.
-fn check_typ(typ: Option<&str>, profile: Profile, warnings: &mut Vec<&'static str>) -> Result<(), BadgeVerifyError> {
-    let tolerant = profile != Profile::Strict;
-    match typ {
-        Some("JWT") => Ok(()),
-        Some(typ) if tolerant && typ.eq_ignore_ascii_case("JWT") => {
-            warnings.push("`typ` is not in upper case");
-            Ok(())
-        }
-        None if tolerant => {
-            warnings.push("`typ` is absent");
-            Ok(())
-        }
-        _ => Err(BadgeVerifyError::malformed("`typ` is not `JWT`")),
     }
 }
 

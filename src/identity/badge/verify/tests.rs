@@ -220,6 +220,34 @@ fn s05_the_exact_bytes_are_remembered() {
     assert_eq!(verifier.0.signatures.len(Partition::Issued), 1, "failures are not remembered");
 }
 
+/// Attack: a trusted issuer's badge with thousands of audiences, which take more room parsed than written, fills memory.
+#[test]
+fn s05_what_a_long_badge_says_is_not_kept() {
+    let verifier = trusting().build();
+    let facts = |token: &str| verifier.0.signatures.get(&Sha256::digest(token).into()).unwrap();
+    let short = badge(|_| ());
+    let many = badge(|claims| claims["aud"] = (0..16).map(|_| "a").chain([AUDIENCE]).collect());
+    let long = badge(|claims| claims["aud"] = json!([AUDIENCE, "a".repeat(4096)]));
+    for (token, kept) in [(short, true), (many, false), (long, false)] {
+        for _ in 0..2 {
+            assert_eq!(verify(&verifier, &token).unwrap().bound_audience(), Some(AUDIENCE));
+            assert_eq!(facts(&token).claims.is_some(), kept);
+            assert_eq!(facts(&token).key, *key(1).public_key().as_bytes());
+        }
+    }
+}
+
+/// A badge that comes back is the one that was verified: nothing of it gets lost in between.
+#[test]
+fn what_is_remembered_is_what_was_read() {
+    let verifier = trusting().build();
+    for token in [badge(|_| ()), signed(None, None, |claims| *claims.pointer_mut("/ial").unwrap() = "".into())] {
+        let (first, second) = (verify(&verifier, &token).unwrap(), verify(&verifier, &token).unwrap());
+        assert_eq!(first, second);
+        assert!(Arc::ptr_eq(&first.claims, &second.claims), "read once");
+    }
+}
+
 /// Attack: anybody makes self-signed badges without end, to push the badges of issuers out of the cache or fill memory.
 #[test]
 fn s05_self_signed_badges_have_a_bounded_partition() {

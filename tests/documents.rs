@@ -50,6 +50,7 @@ fn every_direct_dependency_is_explained() {
     for manifest in [
         "Cargo.toml",
         "crates/cli/Cargo.toml",
+        "crates/hot-path/Cargo.toml",
         "examples/client/Cargo.toml",
         "examples/filesystem-server/Cargo.toml",
         "fuzz/Cargo.toml",

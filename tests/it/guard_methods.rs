@@ -169,8 +169,6 @@ async fn s11_a_custom_request_that_looks_standard_never_reaches_the_handler() {
             "/tools/call",
             "to\u{200b}ols/call",
             "ｔｏｏｌｓ／ｃａｌｌ",
-            "tasks/list",
-            "tasks/result",
             "notifications/initialized",
         ];
         let mut refused = Vec::new();
@@ -195,6 +193,37 @@ async fn s11_a_custom_request_that_looks_standard_never_reaches_the_handler() {
         assert_eq!(fixture.demo.runs("custom request"), 1, "{name}");
         let seen = fixture.demo.seen.lock().unwrap().to_string();
         assert!(!seen.contains("capiscio_caller_badge"), "{seen}");
+    }
+}
+
+/// Stops a method that the client's revision does not have from reaching a handler that would run it anyway. A client that
+/// probes for it learns so by the standard code, as it does from a server without a guard.
+#[tokio::test]
+async fn s11_a_method_that_the_revision_does_not_have_is_refused_as_unknown() {
+    let gone = ["initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+    for (transport, version) in Transport::with_versions() {
+        let fixture = Fixture::with(|config| {
+            let config = gone.iter().fold(config, |config, method| config.allow_custom_method(*method));
+            CLASSES.into_iter().fold(config, |config, class| config.method(class, MethodAccess::Inner))
+        });
+        let server = fixture.serve(transport).await;
+        let client = server.connect(&version, Credential::badge(transport, &badge(10, LEVELS[4]))).await;
+        let has_gone = version >= ProtocolVersion::V_2026_07_28;
+        let mut refused = Vec::new();
+        for method in ["tasks/list", "tasks/result"].into_iter().chain(gone) {
+            // Nothing that they need, so that rmcp does not take the others for what they were.
+            let error = client.custom(method, json!({ "arguments": {} })).await.unwrap_err();
+            let name = format!("{transport:?} {version} {method} {error:?}");
+            if has_gone || method.starts_with("tasks/") {
+                assert_eq!(error.code, ErrorCode::METHOD_NOT_FOUND, "{name}");
+                refused.push("method_not_allowed");
+            } else {
+                assert_eq!(error.code, ErrorCode::INVALID_PARAMS, "{name}");
+                refused.push("request_malformed");
+            }
+        }
+        assert_eq!(fixture.denials(), refused, "{transport:?} {version}");
+        assert!(fixture.demo.all_runs().is_empty(), "{transport:?} {version}");
     }
 }
 

@@ -156,14 +156,22 @@ async fn round(client: &Client, request: ClientRequest) -> Result<String, String
         Ok(ServerResult::InputRequiredResult(ask)) => Ok(ask.request_state.unwrap()),
         Ok(ServerResult::CallToolResult(result)) => {
             Err(match result.meta.as_ref().and_then(|it| it.get(META_DENIAL)) {
+                // "Servers MUST reject": to a client a result is an answer, and it would count the round as done.
+                Some(denial) if denial["reason"].as_str().unwrap().starts_with("request_state_") => {
+                    format!("answered: {denial}")
+                }
                 Some(denial) => denial["reason"].as_str().unwrap().to_owned(),
                 None => format!("ran: {}", result.content[0].as_text().unwrap().text),
             })
         }
         Ok(ServerResult::CreateTaskResult(_)) => Err("task".to_owned()),
         Ok(_) => Err("ran".to_owned()),
-        Err(error) if error.code.0 == DENIAL_CODE => Err(error.data.unwrap()["reason"].as_str().unwrap().to_owned()),
-        Err(error) => Err(error.code.0.to_string()),
+        Err(error) => {
+            let reason = error.data.as_ref().and_then(|data| data["reason"].as_str()).unwrap_or_default().to_owned();
+            let state = reason.starts_with("request_state_");
+            let code = if state { ErrorCode::INVALID_PARAMS.0 } else { DENIAL_CODE };
+            Err(if error.code.0 == code { reason } else { error.code.0.to_string() })
+        }
     }
 }
 

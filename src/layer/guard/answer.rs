@@ -18,7 +18,8 @@ pub const TIMEOUT_CODE: i32 = 46_408;
 /// JSON-RPC code of a tool call that a tower layer inside the guard refused for want of capacity.
 pub const OVERLOAD_CODE: i32 = 46_429;
 
-/// How a denied `tools/call` is answered. Other methods are always answered by a JSON-RPC error.
+/// How a denied `tools/call` is answered. Other methods, and retries whose `requestState` does not open, are always
+/// answered by a JSON-RPC error: a client would take a result for the end of its rounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DenialShape {
@@ -33,7 +34,7 @@ pub enum DenialShape {
 impl DenialShape {
     pub(in crate::layer) fn answer(self, denial: &Denial) -> Result<CallToolResponse, ErrorData> {
         match self {
-            Self::ToolResult => {
+            Self::ToolResult if !is_of_a_state(denial.reason()) => {
                 let mut result = CallToolResult::error(vec![ContentBlock::text(denial.text())]);
                 let mut meta = MetaObject::new();
                 meta.insert(META_DENIAL.to_owned(), denial.to_json());
@@ -42,9 +43,19 @@ impl DenialShape {
                 answer.attach(denial.receipt());
                 Ok(answer)
             }
-            Self::JsonRpcError => Err(ErrorData::new(ErrorCode(DENIAL_CODE), denial.text(), Some(data(denial)))),
+            Self::ToolResult | Self::JsonRpcError => {
+                let code =
+                    if is_of_a_state(denial.reason()) { ErrorCode::INVALID_PARAMS } else { ErrorCode(DENIAL_CODE) };
+                Err(ErrorData::new(code, denial.text(), Some(data(denial))))
+            }
         }
     }
+}
+
+/// Whether a retry is refused for its state: a parameter that no server would take (MCP 2026-07-28, multi round-trip
+/// requests: "MUST reject").
+const fn is_of_a_state(reason: DenyReason) -> bool {
+    matches!(reason, DenyReason::RequestStateInvalid | DenyReason::RequestStateExpired)
 }
 
 /// A denial in an error's `data`, with its receipt under the name that it has in a result's `_meta`.
@@ -64,6 +75,8 @@ pub(super) fn error(denial: &Denial) -> ErrorData {
         (ErrorCode::INVALID_PARAMS, "task not found".to_owned())
     } else if reason == DenyReason::RequestMalformed {
         (ErrorCode::INVALID_PARAMS, "malformed request".to_owned())
+    } else if is_of_a_state(reason) {
+        (ErrorCode::INVALID_PARAMS, format!("access denied: {}", denial.public_reason()))
     } else {
         (ErrorCode(DENIAL_CODE), format!("access denied: {}", denial.public_reason()))
     };

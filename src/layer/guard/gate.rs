@@ -26,7 +26,7 @@ use crate::enforce::{
 };
 use crate::evidence::{EvidenceId, Receipt};
 use crate::layer::guard::answer::{self, DenialShape};
-use crate::layer::guard::method_name::looks_standard;
+use crate::layer::guard::method_name::{is_absent, looks_standard};
 use crate::layer::guard::pass::{Admitted, Pass};
 use crate::layer::guard::receipt::{Answer, stripped};
 use crate::layer::guard::round::Round;
@@ -453,9 +453,14 @@ impl Gate {
     }
 
     async fn permit_custom(&self, facts: &Facts, method: &str) -> Result<Permit, Denial> {
-        let disguised = looks_standard(method)
-            .then_some((DenyReason::RequestMalformed, "a standard method in a form that the protocol does not know"));
-        self.authorize(facts, Action::Custom { method }, None, disguised, None).await
+        let refused = if is_absent(method, facts.protocol.as_ref()) {
+            Some((DenyReason::MethodNotAllowed, "a method that this revision of the protocol does not have"))
+        } else if looks_standard(method) {
+            Some((DenyReason::RequestMalformed, "a standard method in a form that the protocol does not know"))
+        } else {
+            None
+        };
+        self.authorize(facts, Action::Custom { method }, None, refused, None).await
     }
 
     /// Decides on `tasks/get`, `tasks/update` or `tasks/cancel`: the caller must own the task, and the decision on the

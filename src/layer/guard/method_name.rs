@@ -4,6 +4,7 @@
 //! or an array for arguments arrives there, and so does `Tools/Call`. A handler that proxies or normalizes would run
 //! it past every rule, so such a method is refused whatever the configuration allows.
 
+use rmcp::model::ProtocolVersion;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// Bytes of a custom method's name. Those in the field are below 64; the limit bounds the normalization.
@@ -56,6 +57,21 @@ const STANDARD_NOTIFICATIONS: &[&str] = &[
     "elicitation/response",
     "elicitation/complete",
 ];
+
+/// Methods that no revision has a request of a client for, as far as rmcp serves it.
+const NO_CLIENT_REQUEST: &[&str] =
+    &["tasks/list", "tasks/result", "sampling/createMessage", "roots/list", "elicitation/create"];
+
+/// Methods that 2026-07-28 took away.
+const GONE: &[&str] = &["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+
+/// Whether `method` is a standard one that a client of this revision cannot ask for. rmcp answers such a request with
+/// "method not found", which clients that probe for a revision rely on.
+pub(super) fn is_absent(method: &str, revision: Option<&ProtocolVersion>) -> bool {
+    // ISO dates compare as text.
+    let newest = revision.is_some_and(|revision| revision.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
+    NO_CLIENT_REQUEST.contains(&method) || (newest && GONE.contains(&method))
+}
 
 /// Whether `method` is a standard method, or would be one after some handler's clean-up.
 pub(super) fn looks_standard(method: &str) -> bool {
@@ -127,6 +143,19 @@ mod tests {
             ["", "tools", "tools/calls", "com.example/tools/call", "x/initialized", "$/progress", "tools//call"]
         {
             assert!(!looks_standard(method), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_revision_does_not_have_is_standard_all_the_same() {
+        for method in NO_CLIENT_REQUEST.iter().chain(GONE) {
+            assert!(looks_standard(method), "{method}");
+            assert!(is_absent(method, Some(&ProtocolVersion::V_2026_07_28)), "{method}");
+            let legacy = Some(&ProtocolVersion::V_2025_11_25);
+            assert_eq!(is_absent(method, legacy), NO_CLIENT_REQUEST.contains(method), "{method}");
+        }
+        for method in ["tools/call", "Initialize", "/initialize", "server/discover"] {
+            assert!(!is_absent(method, Some(&ProtocolVersion::V_2026_07_28)), "{method}");
         }
     }
 

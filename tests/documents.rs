@@ -15,6 +15,7 @@ fn links_between_documents_lead_somewhere() {
         "docs/ARCHITECTURE.md",
         "docs/DESIGN.md",
         "docs/EVIDENCE.md",
+        "docs/INTEROP.md",
         "docs/MIGRATING.md",
         "examples/client/README.md",
         "examples/filesystem-server/README.md",
@@ -54,6 +55,7 @@ fn every_direct_dependency_is_explained() {
         "examples/client/Cargo.toml",
         "examples/filesystem-server/Cargo.toml",
         "fuzz/Cargo.toml",
+        "interop/everything-server/Cargo.toml",
     ] {
         let manifest: toml::Table = fs::read_to_string(root.join(manifest)).unwrap().parse().unwrap();
         let targets = manifest.get("target").and_then(toml::Value::as_table).into_iter().flatten();

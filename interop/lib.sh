@@ -1,0 +1,99 @@
+# Shared by the scripts in the folders beside it, which source it: third parties at pinned versions, kept in a cache, and
+# servers that are started and stopped. Exit 77 means skipped, with the reason said.
+
+interop=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${INTEROP_CACHE:-${CARGO_TARGET_DIR:-$interop/../target}/interop}
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+
+work=$(mktemp -d)
+children=()
+cleanup() {
+    [[ ${#children[@]} == 0 ]] || kill "${children[@]}" 2>/dev/null || true
+    wait
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+skip() { echo "SKIPPED: $*"; exit 77; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+# What an installer says when there is no network, and not when what it got is not what the lock file names.
+unreachable='ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|E403|E404|ETARGET|NewConnectionError|Max retries|No matching distribution|ConnectionError|Could not find a version'
+
+# Installs into a directory of the cache that is named after what is installed, once; says why when it cannot.
+# Arguments: a name, the files that pin it, `--`, a command that takes the directory.
+install_once() {
+    local name=$1 files=()
+    shift
+    while [[ $1 != -- ]]; do files+=("$1"); shift; done
+    shift
+    installed=$cache/$name-$(cat "${files[@]}" | sha256sum | cut -c 1-16)
+    [[ ! -e $installed/.complete ]] || return 0
+    rm -rf "$installed"
+    mkdir -p "$installed"
+    if ! "$@" "$installed" >"$work/install.log" 2>&1; then
+        grep -Eq "$unreachable" "$work/install.log" && skip "$name cannot be downloaded: $(tail -n 1 "$work/install.log")"
+        cat "$work/install.log"
+        fail "$name does not install"
+    fi
+    touch "$installed/.complete"
+}
+
+# Sets `node`, at least 22.19, and `modules`, where the npm packages of node/package.json are.
+need_node() {
+    command -v npm >/dev/null || skip 'npm is not installed'
+    local recent='const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a == 22 && b >= 19) ? 0 : 1)'
+    local omit=()
+    if node -e "$recent" 2>/dev/null; then node=$(command -v node) omit=(--omit=optional); fi
+    install_npm() {
+        cp "$interop/node/package.json" "$interop/node/package-lock.json" "$1"
+        # no script of a package runs
+        (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --prefer-offline "${omit[@]}")
+    }
+    install_once "node${omit:+-own}" "$interop/node/package.json" "$interop/node/package-lock.json" -- install_npm
+    modules=$installed/node_modules
+    if [[ -z ${omit[*]} ]]; then
+        node=$(find "$modules" -path '*/node-*/bin/node' -type f 2>/dev/null | head -n 1)
+        [[ -n $node ]] || skip 'Node 22.19 is not installed, and npm has none for this platform'
+    fi
+}
+
+# Sets `python`, of a virtual environment with what the requirements file pins. Arguments: a name, the file.
+need_python() {
+    local candidate found=
+    for candidate in python3 python3.12 python3.13 python3.14 "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+            found=$candidate
+            break
+        fi
+    done
+    [[ -n $found ]] || skip 'Python 3.12 is not installed'
+    install_pip() {
+        "$found" -m venv "$2" || return 1
+        "$2/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$1"
+    }
+    install_once "python-$1" "$2" -- install_pip "$2"
+    python=$installed/bin/python
+}
+
+# Starts a server whose first line on standard output is its URL; sets `url` and `server`. Arguments: a name, the command.
+start() {
+    local name=$1
+    shift
+    "$@" >"$work/$name.out" 2>"$work/$name.err" &
+    server=$!
+    children+=("$server")
+    for _ in $(seq 300); do
+        read -r url <"$work/$name.out" && [[ -n $url ]] && return
+        kill -0 "$server" 2>/dev/null || { cat "$work/$name.err"; fail "$name did not start"; }
+        sleep 0.1
+    done
+    fail "$name is not ready after 30 s"
+}
+
+# Stops a server and waits for its end; its last line is then in $work/NAME.out.
+stop() { # its process id
+    kill "$1"
+    wait "$1" || fail "a server ended with $?"
+}

@@ -148,6 +148,12 @@ fn forms() -> Vec<Case> {
             .want(refused(-32602, "request_malformed"))
             .on(has_no_tasks, not_there(NO_TASKS))
     };
+    let unknown = |id, why, step: Step| {
+        with_a_task(id, why)
+            .sends(step)
+            .want(refused(-32601, "badge_missing").because("method_not_allowed"))
+            .on(has_no_tasks, not_there(NO_TASKS))
+    };
     let get = |members: &str| request("tasks/get", members);
     vec![
         malformed("tasks/id-number", "The id is a number.", get(r#""taskId":1"#)),
@@ -159,12 +165,12 @@ fn forms() -> Vec<Case> {
             get(r#""taskId":"u","taskId":"t""#).named("t"),
         ),
         malformed("tasks/id-other-name", "The member is `id`, which some handlers take.", get(r#""id":"t""#)),
-        malformed(
+        unknown(
             "tasks/result",
             "The result is asked for with the method of a draft revision.",
             request("tasks/result", r#""taskId":"t""#),
         ),
-        malformed(
+        unknown(
             "tasks/list",
             "All tasks are asked for with the method of a draft revision.",
             request("tasks/list", ""),

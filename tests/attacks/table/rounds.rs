@@ -31,7 +31,7 @@ fn retry_of_nothing() -> Step {
 }
 
 fn invalid(case: Case, step: Step) -> Case {
-    let case = case.sends(step).want(denied("request_state_invalid"));
+    let case = case.sends(step).want(refused(-32602, "request_state_invalid"));
     if case.steps.len() > 1 { case.on(legacy, not_there(ONE_ROUND)) } else { case }
 }
 
@@ -101,7 +101,7 @@ fn others() -> Vec<Case> {
         asked("rounds/expired", "The owner comes back with a state of a quarter of an hour ago.")
             .sends(step(Act::Wait(Duration::from_secs(1000))))
             .sends(same().presents(later))
-            .want(denied("request_state_expired"))
+            .want(refused(-32602, "request_state_expired"))
             .on(legacy, not_there(ONE_ROUND)),
     ]
 }
@@ -168,7 +168,7 @@ fn other_methods() -> Vec<Case> {
         asked(id, why)
             .setup(Setup::MethodsAtLevel3)
             .sends(step)
-            .want(refused(46401, "request_state_invalid"))
+            .want(refused(-32602, "request_state_invalid"))
             .on(legacy, not_there(ONE_ROUND))
     })
     .collect()

@@ -1,0 +1,188 @@
+//! Closed loops of calls for a while, and what they took.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rmcp_guard::evidence::EvidenceLog;
+
+use crate::connect::{Client, Server, Transport};
+use crate::usage;
+use crate::world::{Caller, Variant, badge, registry};
+
+/// The longest wait for a log to come to rest after a slice.
+const REST: Duration = Duration::from_secs(5);
+
+/// One variant, ready to be called.
+#[derive(Debug)]
+pub struct World {
+    pub variant: Variant,
+    pub transport: Transport,
+    server: Server,
+    client: Arc<Client>,
+    content: Arc<str>,
+    _directory: tempfile::TempDir,
+}
+
+/// What one slice of calls took.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    pub calls: u64,
+    pub time: Duration,
+    /// Of this process: client, server, and the log until it is at rest.
+    pub cpu: Duration,
+    /// Of the thread that measures, which is the only one where the runtime has one thread.
+    pub thread_cpu: Duration,
+    /// Of the server's process, where it has its own.
+    pub server_cpu: Duration,
+    pub threads: BTreeMap<String, Duration>,
+    /// Nanoseconds of each call.
+    pub latencies: Vec<u64>,
+}
+
+impl World {
+    pub fn start(
+        transport: Transport,
+        variant: Variant,
+        own_process: bool,
+        content: usize,
+        logs: Option<&PathBuf>,
+    ) -> Pin<Box<dyn Future<Output = Self> + '_>> {
+        Box::pin(Self::start_now(transport, variant, own_process, content, logs))
+    }
+
+    async fn start_now(
+        transport: Transport,
+        variant: Variant,
+        own_process: bool,
+        content: usize,
+        logs: Option<&PathBuf>,
+    ) -> Self {
+        let directory = match logs {
+            Some(logs) => tempfile::tempdir_in(logs).unwrap(),
+            None => tempfile::tempdir().unwrap(),
+        };
+        let log = directory.path().join("log");
+        let badge = (variant.caller != Caller::Anonymous).then(|| badge(&registry()));
+        let mut server = Server::start(transport, variant, own_process, &log).await;
+        let client = server.connect(transport, variant, &log, badge.as_deref()).await;
+        Self {
+            variant,
+            transport,
+            server,
+            client: Arc::new(client),
+            content: "x".repeat(content).into(),
+            _directory: directory,
+        }
+    }
+
+    fn log(&self) -> Option<&EvidenceLog> {
+        self.server.stack.as_ref()?.log.as_ref()
+    }
+
+    /// `in_flight` loops of calls, each waiting for its answer, until `time` is over.
+    pub fn slice(&self, in_flight: usize, time: Duration) -> Pin<Box<dyn Future<Output = Slice> + '_>> {
+        Box::pin(self.slice_now(in_flight, time))
+    }
+
+    async fn slice_now(&self, in_flight: usize, time: Duration) -> Slice {
+        let cold = self.cold_badges(time);
+        let next = Arc::new(AtomicUsize::new(0));
+        let threads = usage::by_thread(None);
+        let server = self.server.process.map(|id| usage::by_thread(Some(id)));
+        let (cpu, thread_cpu) = (usage::process(), usage::thread());
+        let start = Instant::now();
+        let loops: Vec<_> = (0..in_flight)
+            .map(|_| {
+                let (client, content, cold) = (Arc::clone(&self.client), Arc::clone(&self.content), Arc::clone(&cold));
+                let next = Arc::clone(&next);
+                tokio::spawn(async move {
+                    let mut latencies = Vec::with_capacity(1 << 14);
+                    while start.elapsed() < time {
+                        let badge = cold.get(next.fetch_add(1, Ordering::Relaxed)).map(String::as_str);
+                        if badge.is_none() && !cold.is_empty() {
+                            break; // none is used twice
+                        }
+                        let begun = Instant::now();
+                        client.call(&content, badge).await;
+                        latencies.push(u64::try_from(begun.elapsed().as_nanos()).unwrap());
+                    }
+                    latencies
+                })
+            })
+            .collect();
+        let mut latencies = Vec::new();
+        for one in loops {
+            latencies.append(&mut one.await.unwrap());
+        }
+        let time = start.elapsed();
+        let thread_cpu = usage::thread().saturating_sub(thread_cpu);
+        self.rest().await;
+        let cpu = usage::process().saturating_sub(cpu);
+        let server_cpu = match server {
+            Some(before) => difference(&usage::by_thread(self.server.process), &before).into_values().sum(),
+            None => Duration::ZERO,
+        };
+        let threads = difference(&usage::by_thread(None), &threads);
+        latencies.sort_unstable();
+        Slice { calls: latencies.len() as u64, time, cpu, thread_cpu, server_cpu, threads, latencies }
+    }
+
+    /// `calls` calls, one after the other.
+    pub fn calls(&self, calls: u64) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(async move {
+            for _ in 0..calls {
+                self.client.call(&self.content, None).await;
+            }
+        })
+    }
+
+    /// Badges that were never seen, more than there will be calls.
+    fn cold_badges(&self, time: Duration) -> Arc<[String]> {
+        if self.variant.caller != Caller::ColdBadge {
+            return Arc::default();
+        }
+        let issuer = registry();
+        let most = (time.as_secs_f64() * 25_000.0) as usize + 100;
+        (0..most).map(|_| badge(&issuer)).collect()
+    }
+
+    /// Waits until what the log still has to do for these calls is done, so that it counts as theirs.
+    async fn rest(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < REST {
+            let at_rest = match self.log() {
+                // of a server in another process nobody can ask; its log is at rest after an interval between checkpoints
+                None if self.server.process.is_some() && !self.variant.is_bare() => {
+                    tokio::time::sleep(Duration::from_millis(1_200)).await;
+                    true
+                }
+                None => true,
+                Some(log) => {
+                    let health = log.health();
+                    health.log.is_none_or(|log| health.queued == 0 && log.published >= health.records)
+                }
+            };
+            if at_rest {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn stop(self) {
+        if let Some(client) = Arc::into_inner(self.client) {
+            client.close().await;
+        }
+        self.server.stop().await;
+    }
+}
+
+fn difference(now: &BTreeMap<String, Duration>, before: &BTreeMap<String, Duration>) -> BTreeMap<String, Duration> {
+    now.iter()
+        .map(|(name, time)| (name.clone(), time.saturating_sub(before.get(name).copied().unwrap_or_default())))
+        .collect()
+}

@@ -81,6 +81,7 @@ need_python() {
 start() {
     local name=$1
     shift
+    : >"$work/$name.out"
     "$@" >"$work/$name.out" 2>"$work/$name.err" &
     server=$!
     children+=("$server")

@@ -30,6 +30,9 @@ use rmcp_guard::layer::headers;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer as _, ServiceBuilder};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::server::Everything;
 
@@ -48,6 +51,9 @@ struct Arguments {
     /// Adds an API key to every request, as a gateway would that stands before the server.
     #[arg(long, value_name = "KEY", requires = "guarded")]
     gateway_key: Option<HeaderValue>,
+    /// Logs all that the guard says to standard error, a line for each record included.
+    #[arg(long, requires = "guarded")]
+    log: bool,
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -66,6 +72,11 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<()> {
     let stop = stop_signal()?;
+    if arguments.log {
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+        let guard = Targets::new().with_target("rmcp_guard", LevelFilter::TRACE);
+        tracing_subscriber::registry().with(guard).with(lines).init();
+    }
     let server = Everything::new().context("fixtures.json")?;
     let (app, evidence) = match arguments.guarded {
         None => (Router::new().nest_service("/mcp", endpoint(server.clone())), None),

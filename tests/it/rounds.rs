@@ -1,14 +1,13 @@
 //! The rounds of one request (multi round-trip requests): what a server hands to its client as `requestState` comes back
 //! as the server made it, from the same caller with the same request, or the request is denied.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rmcp::model::*;
 use rmcp::service::{RequestContext, ServiceExt as _};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use rmcp_guard::clock::Clock;
 use rmcp_guard::enforce::{GuardConfigBuilder, MAX_REQUEST_STATE_BYTES, RequestStateKey};
 use rmcp_guard::evidence::EvidenceLog;
 use rmcp_guard::identity::trust_store::Issuer;
@@ -16,12 +15,14 @@ use rmcp_guard::layer::guard::{DENIAL_CODE, GuardLayer, META_DENIAL};
 use rmcp_guard::layer::tower::ToolCall;
 use rmcp_guard::policy::{GuardedMethod, MethodAccess, ToolRequirement};
 use serde_json::{Value, json};
-use tower::{Layer as _, ServiceExt as _};
+use tower::Layer as _;
 
 use crate::common::{
     API_KEY, AUDIENCE, Client, Credential, LEVELS, Server, Transport, badge, badge_request, config, now, registry,
     registry_with_key,
 };
+use crate::streams::SetClock;
+use crate::tower_stack::Dispatcher;
 
 type Context = RequestContext<RoleServer>;
 
@@ -338,15 +339,6 @@ async fn s13_a_state_does_not_stand_for_a_credential() {
     assert_eq!(story.asker.runs(), 1);
 }
 
-#[derive(Debug)]
-struct SetClock(AtomicI64);
-
-impl Clock for SetClock {
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::SeqCst).try_into().unwrap())
-    }
-}
-
 /// Attack: a state that was copied from a client's disk is used long after.
 #[tokio::test]
 async fn s13_a_state_expires() {
@@ -357,9 +349,9 @@ async fn s13_a_state_expires() {
     let server = story.serve(Transport::HttpStatelessJson).await;
     let client = server.client(Credential::meta(&badge(10, LEVELS[2]))).await;
     let state = call_round(&client, "ask", &json!({}), None).await.unwrap();
-    clock.0.fetch_add(29, Ordering::SeqCst);
+    clock.advance(29);
     assert!(call_round(&client, "ask", &json!({}), Some(&state)).await.is_ok());
-    clock.0.fetch_add(1, Ordering::SeqCst);
+    clock.advance(1);
     let late = call_round(&client, "ask", &json!({}), Some(&state)).await;
     assert_eq!(late, Err("request_state_expired".to_owned()));
     assert_eq!(story.reasons().last().unwrap(), "request_state_expired");
@@ -450,23 +442,6 @@ async fn s13_prompts_and_resources_have_rounds_too() {
 /// Attack: the guard stands in a tower stack, where answers pass another way.
 #[tokio::test]
 async fn s13_a_tower_service_of_tool_calls_has_rounds_too() {
-    #[derive(Clone)]
-    struct Dispatcher<T>(T);
-
-    impl<T> ServerHandler for Dispatcher<T>
-    where
-        T: tower::Service<ToolCall, Response = CallToolResponse, Error = ErrorData, Future: Send>,
-        T: Clone + Send + Sync + 'static,
-    {
-        async fn call_tool(
-            &self,
-            params: CallToolRequestParams,
-            context: Context,
-        ) -> Result<CallToolResponse, ErrorData> {
-            self.0.clone().oneshot(ToolCall::new(params, context, None)).await
-        }
-    }
-
     let story = Story::new();
     let asker = story.asker.clone();
     let tools =

@@ -18,11 +18,12 @@ use rmcp_guard::layer::tower::ToolCall;
 use rmcp_guard::policy::{GuardedMethod, MethodAccess, ToolRequirement};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tower::{Layer as _, ServiceExt as _};
+use tower::Layer as _;
 
 use crate::common::{
     API_KEY, AUDIENCE, Client, Credential, LEVELS, Server, Transport, badge_request, config, registry,
 };
+use crate::tower_stack::Dispatcher;
 
 type Context = RequestContext<RoleServer>;
 
@@ -34,10 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A time that moves when it is told to.
 #[derive(Debug)]
-struct SetClock(AtomicI64);
+pub struct SetClock(pub AtomicI64);
 
 impl SetClock {
-    fn advance(&self, seconds: u64) {
+    pub fn advance(&self, seconds: u64) {
         self.0.fetch_add(i64::try_from(seconds).unwrap(), Ordering::SeqCst);
     }
 }
@@ -330,23 +331,6 @@ async fn s18_a_call_that_runs_ends_with_its_badge() {
 /// Other methods that take their time, raw services and tower services end in the same way.
 #[tokio::test]
 async fn s18_every_form_of_the_guard_ends_what_it_runs() {
-    #[derive(Clone)]
-    struct Dispatcher<T>(T);
-
-    impl<T> ServerHandler for Dispatcher<T>
-    where
-        T: tower::Service<ToolCall, Response = CallToolResponse, Error = ErrorData, Future: Send>,
-        T: Clone + Send + Sync + 'static,
-    {
-        async fn call_tool(
-            &self,
-            params: CallToolRequestParams,
-            context: Context,
-        ) -> Result<CallToolResponse, ErrorData> {
-            self.0.clone().oneshot(ToolCall::new(params, context, None)).await
-        }
-    }
-
     for form in ["handler", "raw", "tower", "prompt", "custom"] {
         let story = Story::with(|config| config.allow_custom_method("com.example/wait"));
         let (guard, handler) = (story.guard.clone(), story.server.clone());

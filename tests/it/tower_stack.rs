@@ -139,7 +139,7 @@ impl Service<ToolCall> for Strict {
 
 /// A handler that dispatches its tool calls to a guarded tower service.
 #[derive(Clone)]
-struct Dispatcher<T>(T);
+pub struct Dispatcher<T>(pub T);
 
 impl<T> rmcp::ServerHandler for Dispatcher<T>
 where

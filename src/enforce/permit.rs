@@ -148,7 +148,7 @@ impl PendingOutcome {
             hash,
         );
         record.notes = notes;
-        let appended = self.log.append(&mut self.reservation, &Record::Outcome(record));
+        let appended = self.log.append_and_write(&mut self.reservation, &Record::Outcome(record));
         if let Err(error) = &appended {
             tracing::error!(decision_id = %self.decision_id, %error, "an outcome could not be recorded");
         }

@@ -143,7 +143,7 @@ impl Enforcer {
         let appended = match reservation {
             None => Err(AppendError::Full),
             Some(mut reservation) => {
-                log.append(&mut reservation, &Record::Decision(record)).map(|ticket| (ticket, reservation))
+                log.append_and_write(&mut reservation, &Record::Decision(record)).map(|ticket| (ticket, reservation))
             }
         };
         let reason = verdict.evaluation.reason;

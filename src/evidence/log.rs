@@ -229,6 +229,30 @@ impl EvidenceLog {
     /// [`AppendError::Full`] when the reservation holds no place, [`TooLarge`](AppendError::TooLarge),
     /// [`Failed`](AppendError::Failed) or [`Closed`](AppendError::Closed).
     pub fn append(&self, reservation: &mut Reservation, record: &Record) -> Result<Ticket, AppendError> {
+        self.append_by(reservation, record, |place, event| self.0.store.append(place, event))
+    }
+
+    /// [`append`](Self::append) for a caller who will wait for the record to be written: in bounded mode it is written on this
+    /// thread, where that can be done at once.
+    pub(crate) fn append_and_write(
+        &self,
+        reservation: &mut Reservation,
+        record: &Record,
+    ) -> Result<Ticket, AppendError> {
+        match &self.0.durable {
+            Some(store) if self.0.mode == EvidenceMode::Bounded => {
+                self.append_by(reservation, record, |place, event| store.append_and_write(place, event))
+            }
+            _ => self.append(reservation, record),
+        }
+    }
+
+    fn append_by(
+        &self,
+        reservation: &mut Reservation,
+        record: &Record,
+        append: impl FnOnce(&mut Reservation, Vec<u8>) -> Result<Ticket, AppendError>,
+    ) -> Result<Ticket, AppendError> {
         let now = SystemClock.now();
         if !reservation.is_backed() {
             return self.0.drop_record(reservation, record.at().unwrap_or(now));
@@ -239,10 +263,10 @@ impl EvidenceLog {
             self.0.flood.spend(share_of(record), event.len());
         }
         if self.0.mode != EvidenceMode::BestEffort {
-            return Ok(self.0.store.append(reservation, event)?.with_id(id));
+            return Ok(append(reservation, event)?.with_id(id));
         }
         self.0.record_gap();
-        match self.0.store.append(reservation, event) {
+        match append(reservation, event) {
             Err(AppendError::Failed) => Ok(self.0.count_drop(record.at().unwrap_or(now), STORE_FAILED)),
             result => Ok(result?.with_id(id)),
         }

@@ -208,6 +208,11 @@ impl WalWriter {
         Ok(self.room_left())
     }
 
+    /// Whether `count` entries of `bytes` together fit behind what was written without another segment.
+    pub(crate) fn has_room(&self, count: usize, bytes: usize) -> bool {
+        self.room_left() >= count.saturating_mul(FRAME_HEADER_BYTES).saturating_add(bytes)
+    }
+
     /// Moves to the next segment now, so that the one before can be released once tiles have its entries. For an empty
     /// batch; syncs what was written, and may fail like any write.
     pub(crate) fn rotate(&mut self, next_frontier: &Frontier) -> io::Result<()> {

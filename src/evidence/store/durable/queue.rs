@@ -1,6 +1,14 @@
 //! Between callers and the writing thread: records in order, places for them, and what else the thread shall do.
+//!
+//! Whoever holds the pen writes what is queued: the thread, or a caller who finds nobody writing and so saves everybody the
+//! cost of waking one another. Records are taken from the queue only by who holds the pen, so the order of the queue is the
+//! order of the log.
+//!
+//! INVARIANT: what is queued is seen by somebody. A caller who cannot have the pen leaves its record to who has it; who lays
+//! the pen down looks at the queue once more. Looking and queueing are under one lock, so either the look comes second and
+//! finds the record, or the record comes second and its caller finds the pen free.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::super::progress::Place;
@@ -28,8 +36,12 @@ pub(super) struct Queue<C> {
 #[derive(Debug)]
 struct State<C> {
     items: Vec<Item>,
+    /// Bytes of their events.
+    bytes: usize,
     commands: Vec<C>,
     appended: u64,
+    /// When the thread has something to do even if nothing comes.
+    due: Option<Instant>,
     ended: Option<AppendError>,
     /// Whether the writing thread sleeps until somebody wakes it.
     idle: bool,
@@ -41,13 +53,44 @@ pub(super) struct Taken<C> {
     pub(super) items: Vec<Item>,
     /// To be done after the items.
     pub(super) commands: Vec<C>,
-    /// Nothing will follow.
-    pub(super) ended: bool,
+    /// Why nothing will follow, if so.
+    pub(super) ended: Option<AppendError>,
 }
+
+/// How a caller got on with the pen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrote {
+    /// What it found is written.
+    All(Written),
+    /// The queue is left to the thread.
+    Nothing,
+    /// The store has failed.
+    Failed,
+}
+
+/// How far the file has come, to be told without the pen: whoever is woken may do anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Callers' records in the file.
+    pub(super) records: u64,
+    /// Places that are free again, and how many of these were of callers not authenticated.
+    pub(super) places: (usize, usize),
+}
+
+/// How often a caller writes what others queued while it wrote, before it wakes the thread for them.
+const ROUNDS: usize = 2;
 
 impl<C> Queue<C> {
     pub(super) fn new(places: usize) -> Arc<Self> {
-        let state = State { items: Vec::new(), commands: Vec::new(), appended: 0, ended: None, idle: false };
+        let state = State {
+            items: Vec::new(),
+            bytes: 0,
+            commands: Vec::new(),
+            appended: 0,
+            due: None,
+            ended: None,
+            idle: false,
+        };
         Arc::new(Self {
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -56,22 +99,91 @@ impl<C> Queue<C> {
         })
     }
 
+    /// Queues a record and has the thread write it.
     pub(super) fn append(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {
+        let (ticket, idle) = self.push(reservation, event, true)?;
+        if idle {
+            self.work.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Queues a record that its caller [writes](Self::write_here).
+    pub(super) fn append_quietly(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {
+        self.push(reservation, event, false).map(|(ticket, _)| ticket)
+    }
+
+    /// The second says whether the thread sleeps and has to be woken, which only one is told if `wakes`.
+    fn push(
+        &self,
+        reservation: &mut Reservation,
+        event: Vec<u8>,
+        wakes: bool,
+    ) -> Result<(Ticket, bool), AppendError> {
         let place = Arc::<Place>::default();
         let mut state = lock(&self.state);
         if let Some(reason) = state.ended {
             return Err(reason);
         }
         let unauthenticated = reservation.take_place(&self.room)?;
+        state.bytes = state.bytes.saturating_add(event.len());
         state.items.push(Item { event, place: Arc::clone(&place), unauthenticated });
         state.appended = state.appended.saturating_add(1);
         let sequence = state.appended;
-        let idle = std::mem::take(&mut state.idle);
+        let idle = wakes && std::mem::take(&mut state.idle);
         drop(state);
-        if idle {
+        Ok((self.progress.ticket_with_place(sequence, place), idle))
+    }
+
+    /// Writes what is queued on this thread by `write`, where nobody else holds the pen; the thread sees to what is left.
+    pub(super) fn write_here<W>(&self, pen: &Mutex<W>, mut write: impl FnMut(&mut W) -> Wrote) {
+        for _ in 0..ROUNDS {
+            let wrote = match pen.try_lock() {
+                Ok(mut held) => write(&mut held),
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => Wrote::Failed,
+            };
+            match wrote {
+                Wrote::All(written) => self.tell(written),
+                Wrote::Nothing => break,
+                Wrote::Failed => return self.end(AppendError::Failed),
+            }
+            if self.is_empty() {
+                return;
+            }
+        }
+        self.wake();
+    }
+
+    /// Gives back places before anybody is told what is written: who is told finds room for the next.
+    pub(super) fn tell(&self, Written { records, places: (places, unauthenticated) }: Written) {
+        if places > 0 {
+            self.room.give_back_all(places, unauthenticated);
+        }
+        self.progress.set_written(records);
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.state).items.is_empty()
+    }
+
+    /// Wakes the thread, if it sleeps.
+    fn wake(&self) {
+        if std::mem::take(&mut lock(&self.state).idle) {
             self.work.notify_one();
         }
-        Ok(self.progress.ticket_with_place(sequence, place))
+    }
+
+    /// The thread has something to do at `due`, whatever comes.
+    pub(super) fn set_due(&self, due: Option<Instant>) {
+        let mut state = lock(&self.state);
+        // a thread that sleeps until then wakes by itself
+        let wakes = state.due.is_none() && due.is_some() && std::mem::take(&mut state.idle);
+        state.due = due;
+        drop(state);
+        if wakes {
+            self.work.notify_one();
+        }
     }
 
     /// Has the writing thread do `command` after everything appended so far.
@@ -87,12 +199,12 @@ impl<C> Queue<C> {
         Ok(())
     }
 
-    /// Takes everything there is; waits for something until `due`, for ever where that is `None`.
-    pub(super) fn take(&self, due: Option<Instant>) -> Taken<C> {
+    /// For the thread, without the pen: waits until there is something to do.
+    pub(super) fn wait(&self) {
         let mut state = lock(&self.state);
         while state.items.is_empty() && state.commands.is_empty() && state.ended.is_none() {
             state.idle = true;
-            match due {
+            match state.due {
                 None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
                     let left = due.saturating_duration_since(Instant::now());
@@ -104,11 +216,28 @@ impl<C> Queue<C> {
             }
         }
         state.idle = false;
+    }
+
+    /// For the thread, with the pen: takes everything there is.
+    pub(super) fn take(&self) -> Taken<C> {
+        let mut state = lock(&self.state);
+        state.bytes = 0;
         Taken {
             items: std::mem::take(&mut state.items),
             commands: std::mem::take(&mut state.commands),
-            ended: state.ended.is_some(),
+            ended: state.ended,
         }
+    }
+
+    /// With the pen: takes all records into `items`, which is empty, if they `fit` by number and bytes and more may come.
+    pub(super) fn take_if(&self, items: &mut Vec<Item>, fit: impl FnOnce(usize, usize) -> bool) -> bool {
+        let mut state = lock(&self.state);
+        if state.ended.is_some() || !fit(state.items.len(), state.bytes) {
+            return false;
+        }
+        state.bytes = 0;
+        std::mem::swap(&mut state.items, items);
+        true
     }
 
     /// The ticket of everything appended so far.
@@ -141,7 +270,7 @@ impl<C> Queue<C> {
         self.work.notify_all();
     }
 
-    /// The writing thread is gone: whoever waits for more than it has done gets `reason`.
+    /// Nobody writes any more: whoever waits for more than it has done gets `reason`.
     pub(super) fn end(&self, reason: AppendError) {
         let mut state = lock(&self.state);
         if reason == AppendError::Failed {
@@ -154,5 +283,6 @@ impl<C> Queue<C> {
         drop(commands);
         self.room.end(reason);
         self.progress.end(reason);
+        self.work.notify_all();
     }
 }

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::super::{AppendError, EvidenceStore, LogHealth, Reservation, RoomFreed, StoreHealth, Ticket, lock};
 use super::follow::Follow;
-use super::queue::Queue;
+use super::queue::{Queue, Wrote};
 use super::tiler::{Disk, Tiler};
-use super::writer::{Log, Writer};
+use super::writer::{Log, Pen, Writer, serve};
 use super::{OpenedInstance, PrivateDir};
 use crate::clock::Clock;
 use crate::evidence::keyed::KeyCell;
@@ -75,6 +75,7 @@ pub(crate) struct DurableStore {
     pub(super) current: Arc<Current>,
     disk: Arc<Disk>,
     copies_dropped: Arc<AtomicU64>,
+    pen: Arc<Pen>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -106,15 +107,19 @@ impl DurableStore {
             done: 0,
             places: (0, 0),
             last_commit: Instant::now(),
+            slow_until: None,
             latest,
             entry: Vec::new(),
+            taken: Vec::new(),
         };
+        let pen = Arc::new(Pen::new(Some(writer)));
+        let (of_thread, queue_of_thread) = (Arc::clone(&pen), Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("rmcp-guard-evidence".to_owned())
-            .spawn(move || writer.run(notices))
+            .spawn(move || serve(&queue_of_thread, &of_thread, notices))
             .map_err(io_error)?;
         let writer = Mutex::new(Some(thread));
-        let store = Self { private, queue, current, disk, copies_dropped, writer };
+        let store = Self { private, queue, current, disk, copies_dropped, pen, writer };
         // what opening found is durable before anything else can happen, or the log is not open
         store.commit(OPEN_WAIT).map_err(|error| OpenError::new(OpenErrorKind::Io).at(&directory).caused_by(error))?;
         Ok(store)
@@ -126,6 +131,18 @@ impl DurableStore {
         let (answer, committed) = std::sync::mpsc::channel();
         self.queue.command(Command::Commit(answer))?;
         self.answer(&committed, until)
+    }
+
+    /// [`append`](EvidenceStore::append), and writes the record on this thread where nobody is writing and the disk does
+    /// not seem slow: the ticket is then written already.
+    pub(crate) fn append_and_write(
+        &self,
+        reservation: &mut Reservation,
+        event: Vec<u8>,
+    ) -> Result<Ticket, AppendError> {
+        let ticket = self.queue.append_quietly(reservation, event)?;
+        self.queue.write_here(&self.pen, |held| held.as_mut().map_or(Wrote::Nothing, Writer::write_quickly));
+        Ok(ticket)
     }
 
     /// How many places callers may hold together who are not authenticated.

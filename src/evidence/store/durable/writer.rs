@@ -1,11 +1,16 @@
-//! The thread that makes records durable: takes what queued up, chains, hashes, writes, signs, syncs, then tells.
+//! What makes records durable: takes what queued up, chains, hashes, writes, signs, syncs, then tells.
 //!
-//! Group commit: it takes whatever queued up while it was busy, so the cost of a sync is shared by all callers that wait
-//! for it. The thread is the operating system's and not a runtime's: it must go on when a runtime shuts down, and a
-//! blocked disk must not take a worker away from anybody.
+//! Group commit: whatever queued up while it was busy is taken together, so the cost of a sync is shared by all callers that
+//! wait for it. Its thread is the operating system's and not a runtime's: it must go on when a runtime shuts down, and a
+//! blocked disk must not take the workers away.
 //!
 //! In strict mode entries and commit frame go out in one write. In the others entries are written at once, so that those
 //! who wait for write(2) wait for nothing else, and the commit frame with its note goes out in front of the sync.
+//!
+//! A caller may [write](Writer::write_quickly) its record itself, as one write(2) into room that is there, while no sync is
+//! under way: that takes a fraction of what waking the thread and being woken takes. Whatever can take long is the thread's.
+//! Writing holds the pen, so a disk that hangs in such a write holds the one worker that came first; the others leave their
+//! records to the queue, where each waits no longer than its limit.
 //!
 //! INVARIANT: a note leaves this thread only after the sync that covers it; see [`Writer::commit`].
 
@@ -14,7 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::AppendError;
-use super::queue::{Item, Queue, Taken};
+use super::super::sync::{Mutex, lock};
+use super::queue::{Item, Queue, Taken, Written, Wrote};
 use super::store::{Command, Committed, Current};
 use super::tiler::Tiler;
 use super::{DurableOptions, OpeningNotice, PrivateDir};
@@ -38,6 +44,13 @@ const BATCH_BYTES: usize = 4 << 20;
 /// cost of waking it; a record on its own is still written at once.
 const LINGER: Duration = Duration::from_micros(50);
 const SMALL_BATCH: usize = 64;
+/// Most records and bytes that a caller writes for itself and others.
+const QUICK_RECORDS: usize = 64;
+const QUICK_BYTES: usize = 256 << 10;
+/// After a write that took longer than this, the disk is slow, or this process is not given its time: callers leave writing
+/// to the thread for a while.
+const SLOW_WRITE: Duration = Duration::from_millis(2);
+const SLOW_FOR: Duration = Duration::from_millis(200);
 /// A clock that goes back further than this is told in the log.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
@@ -80,52 +93,123 @@ pub(super) struct Writer {
     /// Places of the queue that such records still hold, and how many of these are of callers not authenticated.
     pub(super) places: (usize, usize),
     pub(super) last_commit: Instant,
+    /// Until when callers do not write themselves.
+    pub(super) slow_until: Option<Instant>,
     /// The latest time that was seen, to notice a clock that goes back.
     pub(super) latest: SystemTime,
     pub(super) entry: Vec<u8>,
+    /// Empty; kept for its memory.
+    pub(super) taken: Vec<Item>,
+}
+
+/// The writer while nobody writes; `None` once it has ended.
+pub(super) type Pen = Mutex<Option<Writer>>;
+
+/// The thread: does what others leave to it until the store is closed or something fails.
+pub(super) fn serve(queue: &Queue<Command>, pen: &Pen, notices: Vec<OpeningNotice>) {
+    let _end = EndOfShift(pen);
+    let result = with_pen(pen, |writer| writer.open(notices)).and_then(|()| {
+        loop {
+            queue.wait();
+            match with_pen(pen, Writer::turn)? {
+                Turn::Done => {}
+                Turn::Small => std::thread::sleep(LINGER),
+                Turn::Ended => return Ok(()),
+            }
+        }
+    });
+    match result {
+        Ok(()) => queue.end(AppendError::Closed),
+        Err(error) => {
+            // No second try: after a failed fsync the kernel may have dropped the pages, and a retry that succeeds
+            // would confirm bytes that are gone.
+            report_failure(&error);
+            queue.end(AppendError::Failed);
+        }
+    }
+}
+
+fn with_pen<T>(pen: &Pen, act: impl FnOnce(&mut Writer) -> io::Result<T>) -> io::Result<T> {
+    let mut held = pen.lock().map_err(|_| io::Error::other("writing ended in a panic"))?;
+    act(held.as_mut().ok_or_else(|| io::Error::other("the writer is gone"))?)
+}
+
+fn report_failure(error: &io::Error) {
+    tracing::error!(%error, "evidence could not be stored; nothing is recorded from here on");
+}
+
+/// Ends the writer with its thread, however that ends.
+struct EndOfShift<'a>(&'a Pen);
+
+impl Drop for EndOfShift<'_> {
+    fn drop(&mut self) {
+        drop(lock(self.0).take());
+    }
+}
+
+/// How the thread's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Done,
+    /// With a small batch, where nobody waits for a sync.
+    Small,
+    Ended,
 }
 
 impl Writer {
-    /// Writes what opening found, then what comes, until the store is closed or something fails.
-    pub(super) fn run(mut self, notices: Vec<OpeningNotice>) {
-        match self.serve(notices) {
-            Ok(()) => self.queue.end(AppendError::Closed),
-            Err(error) => {
-                // No second try: after a failed fsync the kernel may have dropped the pages, and a retry that succeeds
-                // would confirm bytes that are gone.
-                tracing::error!(%error, "evidence could not be stored; nothing is recorded from here on");
-                self.queue.end(AppendError::Failed);
-            }
-        }
-        // callers have their answer; the lock is given up when nothing is written to the log any more
-        self.log.follow.finish();
-        self.tiler.end();
-    }
-
-    fn serve(&mut self, notices: Vec<OpeningNotice>) -> io::Result<()> {
+    /// Makes what opening found durable.
+    fn open(&mut self, notices: Vec<OpeningNotice>) -> io::Result<()> {
         for notice in notices {
             self.notice(notice.name, notice.members)?;
         }
-        self.commit()?;
-        loop {
-            let Taken { items, commands, ended } = self.queue.take(self.due());
-            let small = !items.is_empty() && items.len() < SMALL_BATCH;
-            self.write_all(items)?;
-            for command in commands {
-                self.execute(command)?;
-            }
-            if ended {
-                break;
-            }
-            if self.due().is_some_and(|due| due <= Instant::now()) {
-                self.commit()?;
-            }
-            self.roll_if_due()?;
-            if small && !self.is_strict() {
-                std::thread::sleep(LINGER);
-            }
+        self.commit()
+    }
+
+    /// The thread's turn: what is queued, what was asked for, and what is due.
+    fn turn(&mut self) -> io::Result<Turn> {
+        let Taken { items, commands, ended } = self.queue.take();
+        if ended == Some(AppendError::Failed) {
+            // a caller's write did, and has said so
+            return Ok(Turn::Ended);
         }
-        self.finish()
+        let small = !items.is_empty() && items.len() < SMALL_BATCH;
+        self.write_all(items)?;
+        for command in commands {
+            self.execute(command)?;
+        }
+        if ended.is_some() {
+            self.finish()?;
+            return Ok(Turn::Ended);
+        }
+        if self.due().is_some_and(|due| due <= Instant::now()) {
+            self.commit()?;
+        }
+        self.roll_if_due()?;
+        self.queue.set_due(self.due());
+        Ok(if small && !self.is_strict() { Turn::Small } else { Turn::Done })
+    }
+
+    /// A caller's turn: what is queued, where that is one write that should not take long. Tells nobody.
+    pub(super) fn write_quickly(&mut self) -> Wrote {
+        let mut items = std::mem::take(&mut self.taken);
+        let wrote = if self.take_quickly(&mut items) { self.write_items(&mut items) } else { Ok(Wrote::Nothing) };
+        self.taken = items;
+        wrote.unwrap_or_else(|error| {
+            report_failure(&error);
+            Wrote::Failed
+        })
+    }
+
+    fn write_items(&mut self, items: &mut Vec<Item>) -> io::Result<Wrote> {
+        let was_clean = self.log.frontier.size() == self.log.committed;
+        for item in items.drain(..) {
+            self.push_item(item);
+        }
+        self.write_frames()?;
+        if was_clean {
+            self.queue.set_due(self.due());
+        }
+        Ok(Wrote::All(self.take_written()))
     }
 
     const fn is_strict(&self) -> bool {
@@ -164,22 +248,40 @@ impl Writer {
             if !self.fits(next.event.len())? && count > 0 {
                 break;
             }
-            let Some(Item { event, place, unauthenticated }) = items.next() else { break };
-            let index = self.log.frontier.size();
-            self.push(&event);
-            place.set(Arc::clone(&self.log.origin), index, self.log.last_leaf);
+            let Some(item) = items.next() else { break };
             count = count.saturating_add(1);
-            self.places.0 = self.places.0.saturating_add(1);
-            self.places.1 = self.places.1.saturating_add(usize::from(unauthenticated));
-            bytes = bytes.saturating_add(event.len());
+            bytes = bytes.saturating_add(item.event.len());
+            self.push_item(item);
         }
-        self.done = self.done.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         if self.is_strict() { self.commit() } else { self.write().map(drop) }
     }
 
     /// Whether an entry with an event of `bytes` fits behind the batch under construction; behind none it does.
     fn fits(&mut self, bytes: usize) -> io::Result<bool> {
         Ok(self.log.wal.room(&self.log.frontier)? >= bytes.saturating_add(ENVELOPE_BYTES))
+    }
+
+    /// Takes `records` if a caller may write them at once.
+    fn take_quickly(&mut self, records: &mut Vec<Item>) -> bool {
+        let is_slow = self.slow_until.is_some_and(|until| Instant::now() < until);
+        if self.is_strict() || is_slow || self.clock_step().is_some() || self.is_wal_full() {
+            return false;
+        }
+        let wal = &self.log.wal;
+        self.queue.take_if(records, |count, bytes| {
+            let entries = bytes.saturating_add(count.saturating_mul(ENVELOPE_BYTES));
+            count <= QUICK_RECORDS && bytes <= QUICK_BYTES && wal.has_room(count, entries)
+        })
+    }
+
+    /// Adds a caller's record to the batch.
+    fn push_item(&mut self, Item { event, place, unauthenticated }: Item) {
+        let index = self.log.frontier.size();
+        self.push(&event);
+        place.set(Arc::clone(&self.log.origin), index, self.log.last_leaf);
+        self.done = self.done.saturating_add(1);
+        self.places.0 = self.places.0.saturating_add(1);
+        self.places.1 = self.places.1.saturating_add(usize::from(unauthenticated));
     }
 
     /// Adds an entry with `event` to the batch, the chain and the tree.
@@ -208,7 +310,8 @@ impl Writer {
         log.committed = size;
         self.last_commit = Instant::now();
         let follow = Arc::clone(&log.follow);
-        self.give_back();
+        let written = self.take_written();
+        self.queue.tell(written);
         self.queue.progress.set_durable(self.done);
         follow.committed(position, size);
         Ok(())
@@ -216,27 +319,35 @@ impl Writer {
 
     /// Hands the batch to the operating system, and says so.
     fn write(&mut self) -> io::Result<WalPosition> {
-        let position = self.log.wal.write()?;
-        self.log.follow.written(self.log.frontier.size());
-        if !self.is_strict() {
-            self.give_back();
+        let position = self.write_frames()?;
+        if self.is_strict() {
+            self.queue.progress.set_written(self.done);
+        } else {
+            let written = self.take_written();
+            self.queue.tell(written);
         }
-        self.queue.progress.set_written(self.done);
         Ok(position)
     }
 
-    /// Gives back the places of what is kept, before anybody is told: who is told finds room for the next.
-    fn give_back(&mut self) {
-        let (places, unauthenticated) = std::mem::take(&mut self.places);
-        if places > 0 {
-            self.queue.room.give_back_all(places, unauthenticated);
+    fn write_frames(&mut self) -> io::Result<WalPosition> {
+        let begun = Instant::now();
+        let position = self.log.wal.write()?;
+        let now = Instant::now();
+        if now.saturating_duration_since(begun) > SLOW_WRITE {
+            self.slow_until = now.checked_add(SLOW_FOR);
         }
+        self.log.follow.written(self.log.frontier.size());
+        Ok(position)
+    }
+
+    fn take_written(&mut self) -> Written {
+        Written { records: self.done, places: std::mem::take(&mut self.places) }
     }
 
     /// Waits while the write-ahead log is as long as it may get, since tiles are written more slowly than entries: the
     /// queue then fills, and callers are told so. Where tiles cannot be written at all this fails.
     fn hold_back(&mut self) -> io::Result<()> {
-        while self.log.follow.keeper.live_bytes() > self.options.wal_limit {
+        while self.is_wal_full() {
             if self.due().is_some() {
                 self.commit()?;
             }
@@ -244,7 +355,7 @@ impl Writer {
             self.log.follow.want(committed, true);
             let until = Instant::now().checked_add(Duration::from_secs(1)).unwrap_or_else(Instant::now);
             let waited = self.log.follow.wait(committed, true, until);
-            if waited.is_ok() && self.log.follow.keeper.live_bytes() > self.options.wal_limit {
+            if waited.is_ok() && self.is_wal_full() {
                 // everything is in tiles: the segment that is being written is longer than the limit
                 break;
             }
@@ -255,17 +366,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Records that the clock went back, since the times of records say less from there on.
-    fn check_clock(&mut self) -> io::Result<()> {
+    fn is_wal_full(&self) -> bool {
+        self.log.follow.keeper.live_bytes() > self.options.wal_limit
+    }
+
+    /// By how much the clock went back since it was asked last, where that is to be told.
+    fn clock_step(&mut self) -> Option<Duration> {
         let now = self.clock.now();
         let Ok(back) = self.latest.duration_since(now) else {
             self.latest = now;
-            return Ok(());
+            return None;
         };
-        if back > CLOCK_STEP {
+        (back > CLOCK_STEP).then_some(back)
+    }
+
+    /// Records that the clock went back, since the times of records say less from there on.
+    fn check_clock(&mut self) -> io::Result<()> {
+        if let Some(back) = self.clock_step() {
             let seconds = back.as_secs_f64();
             tracing::warn!(seconds, "the clock went back; the evidence log says so");
-            self.latest = now;
+            self.latest = self.latest.checked_sub(back).unwrap_or(self.latest);
             self.notice("clock_stepped_back", vec![("seconds", format!("{seconds:.3}"))])?;
         }
         Ok(())
@@ -323,7 +443,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // nobody is left waiting whatever ended this thread
+        // nobody is left waiting, whatever ended the thread
         self.queue.end(if std::thread::panicking() { AppendError::Failed } else { AppendError::Closed });
         self.log.follow.finish();
         // the lock is given up when nothing is written any more, also after a panic

@@ -11,12 +11,13 @@ use crate::evidence::store::Room;
 fn write(queue: &Queue<()>) -> u64 {
     let mut done = 0;
     loop {
-        let Taken { items, ended, .. } = queue.take(None);
+        queue.wait();
+        let Taken { items, ended, .. } = queue.take();
         done += u64::try_from(items.len()).unwrap();
         queue.room.give_back_all(items.len(), 0);
         queue.progress.set_written(done);
         queue.progress.set_durable(done);
-        if ended {
+        if ended.is_some() {
             queue.end(AppendError::Closed);
             return done;
         }
@@ -63,7 +64,8 @@ fn loom_whoever_waits_when_the_writer_fails_is_told() {
         let queue = Queue::<()>::new(1);
         let of_writer = queue.clone();
         let writer = thread::spawn(move || {
-            let _ = of_writer.take(None);
+            of_writer.wait();
+            let _ = of_writer.take();
             of_writer.end(AppendError::Failed);
         });
         let mut place = queue.room.reserve(1).unwrap();

@@ -47,10 +47,10 @@ const SMALL_BATCH: usize = 64;
 /// Most records and bytes that a caller writes for itself and others.
 const QUICK_RECORDS: usize = 64;
 const QUICK_BYTES: usize = 256 << 10;
-/// After a write that took longer than this, the disk is slow, or this process is not given its time: callers leave writing
-/// to the thread for a while.
-const SLOW_WRITE: Duration = Duration::from_millis(2);
-const SLOW_FOR: Duration = Duration::from_millis(200);
+/// After a write that took longer than this, callers leave writing to the thread for so many times as long as it took: a slow
+/// disk holds up a worker for a small part of its time.
+const SLOW_WRITE: Duration = Duration::from_millis(5);
+const SLOW_FOR: u32 = 16;
 /// A clock that goes back further than this is told in the log.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
@@ -333,8 +333,9 @@ impl Writer {
         let begun = Instant::now();
         let position = self.log.wal.write()?;
         let now = Instant::now();
-        if now.saturating_duration_since(begun) > SLOW_WRITE {
-            self.slow_until = now.checked_add(SLOW_FOR);
+        let took = now.saturating_duration_since(begun);
+        if took > SLOW_WRITE {
+            self.slow_until = now.checked_add(took.saturating_mul(SLOW_FOR));
         }
         self.log.follow.written(self.log.frontier.size());
         Ok(position)

@@ -149,7 +149,7 @@ impl Enforcer {
         let record = Record::Notice(NoticeRecord::new(EvidenceId::generate(now), now, name, members));
         let log = self.config.evidence();
         let mut place = recorder::within(log.wait_limit(), log.reserve_wait(1)).await?;
-        let mut ticket = log.append(&mut place, &record)?;
+        let mut ticket = log.append_in_haste(&mut place, &record)?;
         recorder::within(log.wait_limit(), ticket.durable()).await
     }
 

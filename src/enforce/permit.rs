@@ -135,7 +135,8 @@ pub(crate) struct PendingOutcome {
 }
 
 impl PendingOutcome {
-    fn record(mut self, outcome: Outcome, result: Option<ResultHash>) -> Result<Ticket, AppendError> {
+    /// `is_awaited`: somebody waits until the outcome is durable.
+    fn record(mut self, outcome: Outcome, result: Option<ResultHash>, is_awaited: bool) -> Result<Ticket, AppendError> {
         let now = self.clock.now();
         let ResultHash { hash, notes } = result.unwrap_or_default();
         let mut record = OutcomeRecord::new(
@@ -148,7 +149,12 @@ impl PendingOutcome {
             hash,
         );
         record.notes = notes;
-        let appended = self.log.append_and_write(&mut self.reservation, &Record::Outcome(record));
+        let record = Record::Outcome(record);
+        let appended = if is_awaited {
+            self.log.append_in_haste(&mut self.reservation, &record)
+        } else {
+            self.log.append_later(&mut self.reservation, &record)
+        };
         if let Err(error) = &appended {
             tracing::error!(decision_id = %self.decision_id, %error, "an outcome could not be recorded");
         }
@@ -255,13 +261,12 @@ impl Permit {
         outcome: Outcome,
         result: Option<ResultHash>,
     ) -> Result<Option<Receipt>, Unrecorded> {
-        let recorded = self.outcome.take().map(|pending| pending.record(outcome, result));
+        let is_awaited = self.awaits == Awaits::Durable;
+        let recorded = self.outcome.take().map(|pending| pending.record(outcome, result, is_awaited));
         if self.awaits != Awaits::Nothing {
             recorder::within(self.wait_limit, self.decision.written()).await.map_err(Unrecorded::Decision)?;
         }
-        if self.awaits == Awaits::Durable
-            && let Some(recorded) = recorded
-        {
+        if is_awaited && let Some(recorded) = recorded {
             let stored = match recorded {
                 Ok(mut ticket) => recorder::within(self.wait_limit, ticket.durable()).await,
                 Err(error) => Err(error),
@@ -298,7 +303,7 @@ impl Permit {
     pub(crate) fn withdraw(mut self) {
         if let Some(pending) = self.outcome.take() {
             // nobody waits for it: the answer is a denial already
-            drop(pending.record(Outcome::NotRun, None));
+            drop(pending.record(Outcome::NotRun, None, false));
         }
     }
 }
@@ -307,7 +312,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(pending) = self.outcome.take() {
             let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Cancelled };
-            drop(pending.record(outcome, None));
+            drop(pending.record(outcome, None, false));
         }
     }
 }

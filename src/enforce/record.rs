@@ -140,12 +140,20 @@ impl Enforcer {
         let id = EvidenceId::generate(now);
         let mut principal = verdict.principal();
         let record = self.decision_record(id, now, call, credential, &verdict, &principal);
-        let appended = match reservation {
-            None => Err(AppendError::Full),
-            Some(mut reservation) => {
-                log.append_and_write(&mut reservation, &Record::Decision(record)).map(|ticket| (ticket, reservation))
-            }
+        let awaits = match log.mode() {
+            _ if self.wants_durable(verdict.requirement.as_ref()) => Awaits::Durable,
+            EvidenceMode::BestEffort => Awaits::Nothing,
+            EvidenceMode::Bounded | EvidenceMode::Strict => Awaits::Written,
         };
+        let record = Record::Decision(record);
+        let appended = reservation.ok_or(AppendError::Full).and_then(|mut place| {
+            let ticket = match awaits {
+                Awaits::Durable => log.append_in_haste(&mut place, &record),
+                Awaits::Written => log.append_and_write(&mut place, &record),
+                Awaits::Nothing => log.append(&mut place, &record),
+            };
+            Ok((ticket?, place))
+        });
         let reason = verdict.evaluation.reason;
         let denial = |reason, detail, id| Self::denial(call, credential, &verdict, (reason, detail), id);
         match (appended, reason) {
@@ -160,11 +168,6 @@ impl Enforcer {
                     hash_results: self.config().records_result_hashes(),
                 });
                 principal.evidence_id = Some(id);
-                let awaits = match log.mode() {
-                    _ if self.wants_durable(verdict.requirement.as_ref()) => Awaits::Durable,
-                    EvidenceMode::BestEffort => Awaits::Nothing,
-                    EvidenceMode::Bounded | EvidenceMode::Strict => Awaits::Written,
-                };
                 let gives_receipt = self.config().receipts() && principal.auth_level != AuthLevel::Anonymous;
                 #[cfg(feature = "layer")]
                 let badge_expires = verdict.badge().map(VerifiedBadge::expires_at);

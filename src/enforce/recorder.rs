@@ -11,24 +11,12 @@ use std::time::Duration;
 
 use crate::evidence::AppendError;
 
-#[cfg(feature = "rt")]
+/// The output of `work`, which is a wait for the log, or [`AppendError::TimedOut`].
 pub(crate) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, AppendError>>,
 ) -> Result<T, AppendError> {
-    // A caller outside a tokio runtime has no timer; the store's own progress bounds its wait.
-    if tokio::runtime::Handle::try_current().is_err() {
-        return work.await;
-    }
-    tokio::time::timeout(limit, work).await.unwrap_or(Err(AppendError::TimedOut))
-}
-
-#[cfg(not(feature = "rt"))]
-pub(crate) async fn within<T>(
-    _limit: Duration,
-    work: impl Future<Output = Result<T, AppendError>>,
-) -> Result<T, AppendError> {
-    work.await
+    in_time(limit, work).await.unwrap_or(Err(AppendError::TimedOut))
 }
 
 /// The output of `work`, or `None` when it takes longer than `limit`. What is at hand needs no timer.
@@ -38,6 +26,7 @@ pub(crate) async fn in_time<T>(limit: Duration, work: impl Future<Output = T>) -
     let first = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
     match first {
         Poll::Ready(output) => Some(output),
+        // A caller outside a tokio runtime has no timer; the progress of what it waits for bounds its wait.
         Poll::Pending if tokio::runtime::Handle::try_current().is_err() => Some(work.await),
         Poll::Pending => tokio::time::timeout(limit, work).await.ok(),
     }

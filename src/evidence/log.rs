@@ -247,6 +247,31 @@ impl EvidenceLog {
         }
     }
 
+    /// [`append`](Self::append) for a record that nobody waits for: in bounded mode it is written with the next one, or
+    /// before the next commit.
+    pub(crate) fn append_later(&self, reservation: &mut Reservation, record: &Record) -> Result<Ticket, AppendError> {
+        match &self.0.durable {
+            Some(store) if self.0.mode == EvidenceMode::Bounded => {
+                self.append_by(reservation, record, |place, event| store.append_later(place, event))
+            }
+            _ => self.append(reservation, record),
+        }
+    }
+
+    /// [`append`](Self::append) for a caller who will wait for the record to be durable: no commit is waited for that is due
+    /// only later.
+    pub(crate) fn append_in_haste(
+        &self,
+        reservation: &mut Reservation,
+        record: &Record,
+    ) -> Result<Ticket, AppendError> {
+        let ticket = self.append(reservation, record)?;
+        if let Some(store) = &self.0.durable {
+            store.hurry();
+        }
+        Ok(ticket)
+    }
+
     fn append_by(
         &self,
         reservation: &mut Reservation,

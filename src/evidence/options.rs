@@ -47,9 +47,9 @@ const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_ROLL_BYTES: u64 = 8 << 30;
 const DEFAULT_ROLL_AGE: Duration = Duration::from_secs(31 * 24 * 60 * 60);
-/// How long records of bounded mode are collected before a sync: it bounds what a power cut can hide, and a sync for
-/// each write would cost more than everything else.
-const COMMIT_DELAY: Duration = Duration::from_millis(1);
+/// How long records of bounded mode are collected before a sync: it bounds what a power cut can hide. A sync with its
+/// signature costs more processor time than twenty records, and whoever waits for one does not wait this long.
+const COMMIT_DELAY: Duration = Duration::from_millis(10);
 /// Days of an ordinary log fit into this.
 const LOW_DISK_BYTES: u64 = 2 << 30;
 /// Bytes of the write-ahead log from which the writer waits for tiles: seconds of the fastest writing there is.

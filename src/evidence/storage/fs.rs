@@ -2,6 +2,7 @@
 //!
 //! On Windows the directory's access control list takes the place of the modes, and names cannot be synced.
 
+use std::cell::OnceCell;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
@@ -29,17 +30,17 @@ impl Storage for FsStorage {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         // `create_new` (O_EXCL) follows no symbolic link
         let file = private_file().read(true).write(true).create_new(true).open(path)?;
-        Ok(Box::new(FsFile { file }))
+        Ok(Box::new(FsFile::new(file)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         let file = open_regular(path, OpenOptions::new().read(true).write(true))?;
-        Ok(Box::new(FsFile { file }))
+        Ok(Box::new(FsFile::new(file)))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         let file = open_regular(path, OpenOptions::new().read(true))?;
-        Ok(Box::new(FsFile { file }))
+        Ok(Box::new(FsFile::new(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -185,6 +186,22 @@ impl StorageLock for FsLock {}
 #[derive(Debug)]
 struct FsFile {
     file: File,
+    /// Tells the file from others, which cannot change while it is open.
+    identity: OnceCell<Metadata>,
+}
+
+impl FsFile {
+    const fn new(file: File) -> Self {
+        Self { file, identity: OnceCell::new() }
+    }
+
+    fn identity(&self) -> io::Result<&Metadata> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity);
+        }
+        let identity = self.file.metadata()?;
+        Ok(self.identity.get_or_init(|| identity))
+    }
 }
 
 impl StorageFile for FsFile {
@@ -235,10 +252,10 @@ impl StorageFile for FsFile {
         self.file.sync_all()
     }
 
-    fn is_still_at(&self, path: &Path) -> io::Result<bool> {
+    fn length_at(&self, path: &Path) -> io::Result<Option<u64>> {
         match std::fs::symlink_metadata(path) {
-            Ok(named) => Ok(is_same_file(&named, &self.file.metadata()?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(named) => Ok(is_same_file(&named, self.identity()?).then_some(named.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -71,7 +71,11 @@ pub(crate) trait StorageFile: fmt::Debug + Send + 'static {
     /// fsync(2).
     fn sync_all(&mut self) -> io::Result<()>;
     /// Whether `path` still names this file: it was not removed, renamed away or replaced.
-    fn is_still_at(&self, path: &Path) -> io::Result<bool>;
+    fn is_still_at(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.length_at(path)?.is_some())
+    }
+    /// The length in bytes of this file, if `path` [still](Self::is_still_at) names it.
+    fn length_at(&self, path: &Path) -> io::Result<Option<u64>>;
 }
 
 /// Most names that [`Storage::list`] takes from one directory. A directory of tiles has some 2,000; whoever fills one with

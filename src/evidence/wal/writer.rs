@@ -281,10 +281,9 @@ impl WalWriter {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the batch is longer than the room for it"));
         }
         // a file that was removed or cut would go on taking records that nobody ever finds
-        if !current.file.is_still_at(&current.path)? {
-            return Err(io::Error::other("the segment was removed or replaced"));
-        }
-        if current.file.len()? != current.bytes {
+        let found = current.file.length_at(&current.path)?;
+        let found = found.ok_or_else(|| io::Error::other("the segment was removed or replaced"))?;
+        if found != current.bytes {
             return Err(io::Error::other("the segment was changed by somebody else"));
         }
         self.unsynced = true;

@@ -226,10 +226,11 @@ impl StorageFile for SimFile {
         self.sync_data()
     }
 
-    fn is_still_at(&self, path: &Path) -> io::Result<bool> {
+    fn length_at(&self, path: &Path) -> io::Result<Option<u64>> {
         self.disk.run(Operation::Inspect, path, |world, _| match world.find(path) {
-            Ok(id) => Ok(id == self.id),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(id) if id == self.id => Ok(Some(u64::try_from(world.file(id)?.now.len()).unwrap())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         })
     }

@@ -42,6 +42,8 @@ struct State<C> {
     appended: u64,
     /// When the thread has something to do even if nothing comes.
     due: Option<Instant>,
+    /// Somebody waits for a commit.
+    hurry: bool,
     ended: Option<AppendError>,
     /// Whether the writing thread sleeps until somebody wakes it.
     idle: bool,
@@ -53,8 +55,21 @@ pub(super) struct Taken<C> {
     pub(super) items: Vec<Item>,
     /// To be done after the items.
     pub(super) commands: Vec<C>,
+    /// Whether a commit shall not wait until it is due.
+    pub(super) hurry: bool,
     /// Why nothing will follow, if so.
     pub(super) ended: Option<AppendError>,
+}
+
+/// When a record has to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// By the thread, at once.
+    Now,
+    /// By whoever writes next; the thread does so when a commit is due.
+    Soon,
+    /// By its caller, who [does so](Queue::write_here).
+    Here,
 }
 
 /// How a caller got on with the pen.
@@ -88,6 +103,7 @@ impl<C> Queue<C> {
             commands: Vec::new(),
             appended: 0,
             due: None,
+            hurry: false,
             ended: None,
             idle: false,
         };
@@ -99,27 +115,13 @@ impl<C> Queue<C> {
         })
     }
 
-    /// Queues a record and has the thread write it.
-    pub(super) fn append(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {
-        let (ticket, idle) = self.push(reservation, event, true)?;
-        if idle {
-            self.work.notify_one();
-        }
-        Ok(ticket)
-    }
-
-    /// Queues a record that its caller [writes](Self::write_here).
-    pub(super) fn append_quietly(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {
-        self.push(reservation, event, false).map(|(ticket, _)| ticket)
-    }
-
-    /// The second says whether the thread sleeps and has to be woken, which only one is told if `wakes`.
-    fn push(
+    /// Queues a record, and has the thread write it as `urgency` says.
+    pub(super) fn append(
         &self,
         reservation: &mut Reservation,
         event: Vec<u8>,
-        wakes: bool,
-    ) -> Result<(Ticket, bool), AppendError> {
+        urgency: Urgency,
+    ) -> Result<Ticket, AppendError> {
         let place = Arc::<Place>::default();
         let mut state = lock(&self.state);
         if let Some(reason) = state.ended {
@@ -130,16 +132,35 @@ impl<C> Queue<C> {
         state.items.push(Item { event, place: Arc::clone(&place), unauthenticated });
         state.appended = state.appended.saturating_add(1);
         let sequence = state.appended;
-        let idle = wakes && std::mem::take(&mut state.idle);
+        let wakes = match urgency {
+            Urgency::Now => true,
+            Urgency::Soon => state.due.is_none(),
+            Urgency::Here => false,
+        };
+        let wakes = wakes && std::mem::take(&mut state.idle);
         drop(state);
-        Ok((self.progress.ticket_with_place(sequence, place), idle))
+        if wakes {
+            self.work.notify_one();
+        }
+        Ok(self.progress.ticket_with_place(sequence, place))
     }
 
-    /// Writes what is queued on this thread by `write`, where nobody else holds the pen; the thread sees to what is left.
-    pub(super) fn write_here<W>(&self, pen: &Mutex<W>, mut write: impl FnMut(&mut W) -> Wrote) {
+    /// Has the thread make everything appended so far durable without waiting for more.
+    pub(super) fn hurry(&self) {
+        let mut state = lock(&self.state);
+        state.hurry = true;
+        let wakes = std::mem::take(&mut state.idle);
+        drop(state);
+        if wakes {
+            self.work.notify_one();
+        }
+    }
+
+    /// Writes what is queued on this thread by `turn`, where nobody else holds the pen; the thread sees to what is left.
+    pub(super) fn write_here<W>(&self, pen: &Mutex<W>, mut turn: impl FnMut(&mut W) -> Wrote) {
         for _ in 0..ROUNDS {
             let wrote = match pen.try_lock() {
-                Ok(mut held) => write(&mut held),
+                Ok(mut held) => turn(&mut held),
                 Err(TryLockError::WouldBlock) => return,
                 Err(TryLockError::Poisoned(_)) => Wrote::Failed,
             };
@@ -202,7 +223,7 @@ impl<C> Queue<C> {
     /// For the thread, without the pen: waits until there is something to do.
     pub(super) fn wait(&self) {
         let mut state = lock(&self.state);
-        while state.items.is_empty() && state.commands.is_empty() && state.ended.is_none() {
+        while state.items.is_empty() && state.commands.is_empty() && !state.hurry && state.ended.is_none() {
             state.idle = true;
             match state.due {
                 None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -225,6 +246,7 @@ impl<C> Queue<C> {
         Taken {
             items: std::mem::take(&mut state.items),
             commands: std::mem::take(&mut state.commands),
+            hurry: std::mem::take(&mut state.hurry),
             ended: state.ended,
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::{AppendError, EvidenceStore, LogHealth, Reservation, RoomFreed, StoreHealth, Ticket, lock};
 use super::follow::Follow;
-use super::queue::{Queue, Wrote};
+use super::queue::{Queue, Urgency, Wrote};
 use super::tiler::{Disk, Tiler};
 use super::writer::{Log, Pen, Writer, serve};
 use super::{OpenedInstance, PrivateDir};
@@ -140,9 +140,20 @@ impl DurableStore {
         reservation: &mut Reservation,
         event: Vec<u8>,
     ) -> Result<Ticket, AppendError> {
-        let ticket = self.queue.append_quietly(reservation, event)?;
+        let ticket = self.queue.append(reservation, event, Urgency::Here)?;
         self.queue.write_here(&self.pen, |held| held.as_mut().map_or(Wrote::Nothing, Writer::write_quickly));
         Ok(ticket)
+    }
+
+    /// [`append`](EvidenceStore::append) for a record that nobody waits for: it is written with the next one, or by the next
+    /// commit.
+    pub(crate) fn append_later(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {
+        self.queue.append(reservation, event, Urgency::Soon)
+    }
+
+    /// Makes everything appended so far durable as soon as it can be, whenever the next commit would be due; does not wait.
+    pub(crate) fn hurry(&self) {
+        self.queue.hurry();
     }
 
     /// How many places callers may hold together who are not authenticated.
@@ -192,7 +203,7 @@ impl EvidenceStore for DurableStore {
     }
 
     fn append(&self, reservation: &mut Reservation, event: Vec<u8>) -> Result<Ticket, AppendError> {
-        self.queue.append(reservation, event)
+        self.queue.append(reservation, event, Urgency::Now)
     }
 
     fn room_freed(&self) -> RoomFreed {

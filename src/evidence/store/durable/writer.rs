@@ -167,7 +167,7 @@ impl Writer {
 
     /// The thread's turn: what is queued, what was asked for, and what is due.
     fn turn(&mut self) -> io::Result<Turn> {
-        let Taken { items, commands, ended } = self.queue.take();
+        let Taken { items, commands, hurry, ended } = self.queue.take();
         if ended == Some(AppendError::Failed) {
             // a caller's write did, and has said so
             return Ok(Turn::Ended);
@@ -181,7 +181,7 @@ impl Writer {
             self.finish()?;
             return Ok(Turn::Ended);
         }
-        if self.due().is_some_and(|due| due <= Instant::now()) {
+        if self.due().is_some_and(|due| hurry || due <= Instant::now()) {
             self.commit()?;
         }
         self.roll_if_due()?;

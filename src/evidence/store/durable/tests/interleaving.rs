@@ -3,7 +3,7 @@
 use loom::future::block_on;
 use loom::thread;
 
-use super::super::queue::{Queue, Taken};
+use super::super::queue::{Queue, Taken, Urgency};
 use crate::evidence::AppendError;
 use crate::evidence::store::Room;
 
@@ -31,7 +31,7 @@ fn loom_an_append_wakes_the_writer_and_its_caller() {
         let of_writer = queue.clone();
         let writer = thread::spawn(move || write(&of_writer));
         let mut place = queue.room.reserve(1).unwrap();
-        let mut ticket = queue.append(&mut place, Vec::new()).unwrap();
+        let mut ticket = queue.append(&mut place, Vec::new(), Urgency::Now).unwrap();
         assert_eq!(block_on(ticket.durable()), Ok(()));
         queue.close();
         assert_eq!(writer.join().unwrap(), 1);
@@ -47,7 +47,7 @@ fn loom_what_was_accepted_before_the_end_is_kept_and_nothing_after() {
         let of_caller = queue.clone();
         let caller = thread::spawn(move || {
             let mut place = of_caller.room.reserve(1).map_err(drop)?;
-            let mut ticket = of_caller.append(&mut place, Vec::new()).map_err(drop)?;
+            let mut ticket = of_caller.append(&mut place, Vec::new(), Urgency::Now).map_err(drop)?;
             assert_eq!(block_on(ticket.written()), Ok(()));
             Ok::<(), ()>(())
         });
@@ -69,7 +69,7 @@ fn loom_whoever_waits_when_the_writer_fails_is_told() {
             of_writer.end(AppendError::Failed);
         });
         let mut place = queue.room.reserve(1).unwrap();
-        let mut ticket = queue.append(&mut place, Vec::new()).unwrap();
+        let mut ticket = queue.append(&mut place, Vec::new(), Urgency::Now).unwrap();
         assert_eq!(block_on(ticket.durable()), Err(AppendError::Failed));
         block_on(queue.room.freed());
         writer.join().unwrap();

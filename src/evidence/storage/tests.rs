@@ -246,11 +246,11 @@ fn faults_hit_what_they_name() {
 #[test]
 fn syncs_can_be_held() {
     let (disk, mut file) = half_written(1);
-    disk.hold_syncs("");
+    disk.hold(Operation::Sync, "");
     let syncing = std::thread::spawn(move || file.sync_data());
     // the disk is not locked meanwhile
     assert_eq!(disk.bytes("/file").len(), 1536);
-    disk.release_syncs();
+    disk.release();
     syncing.join().unwrap().unwrap();
     let _: Arc<dyn Storage> = Arc::new(disk);
 }

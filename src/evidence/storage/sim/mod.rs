@@ -158,7 +158,8 @@ impl SimDisk {
             faults: Vec::new(),
             capacity: None,
             used,
-            hold_syncs: None,
+            held: None,
+            waiting: 0,
         };
         Self { shared: Arc::new(Shared { world: Mutex::new(world), held: Condvar::new() }) }
     }
@@ -239,16 +240,20 @@ impl SimDisk {
         self.world().used
     }
 
-    /// Holds every sync of a file whose path contains `part` until [`release_syncs`](Self::release_syncs), a crash or a
-    /// restart.
-    pub(crate) fn hold_syncs(&self, part: &str) {
-        self.world().hold_syncs = Some(part.to_owned());
+    /// Holds every `operation` on a file whose path contains `part` until [`release`](Self::release), a crash or a restart.
+    pub(crate) fn hold(&self, operation: Operation, part: &str) {
+        self.world().held = Some((operation, part.to_owned()));
     }
 
-    /// Lets syncs pass again.
-    pub(crate) fn release_syncs(&self) {
-        self.world().hold_syncs = None;
+    /// Lets everything pass again.
+    pub(crate) fn release(&self) {
+        self.world().held = None;
         self.shared.held.notify_all();
+    }
+
+    /// How many operations are being held.
+    pub(crate) fn waiting(&self) -> usize {
+        self.world().waiting
     }
 
     /// All files there are, sorted.
@@ -312,11 +317,13 @@ impl SimDisk {
         run: impl FnOnce(&mut World, Outcome) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut world = self.world();
-        if operation == Operation::Sync {
-            let path = path.to_string_lossy();
-            while world.hold_syncs.as_deref().is_some_and(|part| path.contains(part)) && world.powered {
-                world = self.shared.held.wait(world).unwrap_or_else(PoisonError::into_inner);
-            }
+        let is_held = |held: &Option<(Operation, String)>| {
+            held.as_ref().is_some_and(|(what, part)| *what == operation && path.to_string_lossy().contains(part))
+        };
+        while is_held(&world.held) && world.powered {
+            world.waiting += 1;
+            world = self.shared.held.wait(world).unwrap_or_else(PoisonError::into_inner);
+            world.waiting -= 1;
         }
         let outcome = world.outcome(operation, path)?;
         let result = run(&mut world, outcome);

@@ -22,7 +22,9 @@ pub(super) struct World {
     pub(super) capacity: Option<u64>,
     pub(super) used: u64,
     /// Syncs of files whose path contains this wait.
-    pub(super) hold_syncs: Option<String>,
+    pub(super) held: Option<(Operation, String)>,
+    /// Operations that are being held.
+    pub(super) waiting: usize,
 }
 
 pub(super) const ROOT: Id = 0;

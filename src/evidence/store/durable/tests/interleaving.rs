@@ -1,9 +1,10 @@
 //! Every interleaving of callers and the writing thread, tried by loom; `.ci/run` has the command.
 
 use loom::future::block_on;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use super::super::queue::{Queue, Taken, Urgency};
+use super::super::queue::{Queue, Taken, Urgency, Written, Wrote};
 use crate::evidence::AppendError;
 use crate::evidence::store::Room;
 
@@ -73,6 +74,70 @@ fn loom_whoever_waits_when_the_writer_fails_is_told() {
         assert_eq!(block_on(ticket.durable()), Err(AppendError::Failed));
         block_on(queue.room.freed());
         writer.join().unwrap();
+    });
+}
+
+/// A caller's turn without its disk; the pen holds how many records are written.
+fn write_here(queue: &Queue<()>, pen: &Mutex<u64>) {
+    queue.write_here(pen, |done| {
+        let mut items = Vec::new();
+        if !queue.take_if(&mut items, |_, _| true) {
+            return Wrote::Nothing;
+        }
+        *done += u64::try_from(items.len()).unwrap();
+        Wrote::All(Written { records: *done, places: (items.len(), 0) })
+    });
+}
+
+/// A caller who cannot have the pen leaves its record to who has it, and nobody wakes the thread for that.
+#[test]
+fn loom_what_callers_queue_is_written_by_one_of_them() {
+    loom::model(|| {
+        let (queue, pen) = (Queue::<()>::new(2), Arc::new(Mutex::new(0)));
+        let callers = [(); 2].map(|()| {
+            let (queue, pen) = (queue.clone(), Arc::clone(&pen));
+            thread::spawn(move || {
+                let mut place = queue.room.reserve(1).unwrap();
+                let mut ticket = queue.append(&mut place, Vec::new(), Urgency::Here).unwrap();
+                write_here(&queue, &pen);
+                assert_eq!(block_on(ticket.written()), Ok(()));
+            })
+        });
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        assert_eq!(*pen.lock().unwrap(), 2);
+        assert_eq!(queue.room.reserve(2).unwrap().places(), 2);
+    });
+}
+
+/// The thread has the pen when a caller comes, or the caller when the thread comes: the record is written either way.
+#[test]
+fn loom_a_caller_and_the_thread_share_the_pen() {
+    loom::model(|| {
+        let (queue, pen) = (Queue::<()>::new(2), Arc::new(Mutex::new(0)));
+        let (of_writer, pen_of_writer) = (queue.clone(), Arc::clone(&pen));
+        let writer = thread::spawn(move || {
+            loop {
+                of_writer.wait();
+                let mut done = pen_of_writer.lock().unwrap();
+                let Taken { items, ended, .. } = of_writer.take();
+                *done += u64::try_from(items.len()).unwrap();
+                of_writer.tell(Written { records: *done, places: (items.len(), 0) });
+                if ended.is_some() {
+                    return of_writer.end(AppendError::Closed);
+                }
+            }
+        });
+        let mut places = queue.room.reserve(2).unwrap();
+        let mut for_thread = queue.append(&mut places, Vec::new(), Urgency::Now).unwrap();
+        let mut for_caller = queue.append(&mut places, Vec::new(), Urgency::Here).unwrap();
+        write_here(&queue, &pen);
+        assert_eq!(block_on(for_caller.written()), Ok(()));
+        assert_eq!(block_on(for_thread.written()), Ok(()));
+        queue.close();
+        writer.join().unwrap();
+        assert_eq!(*pen.lock().unwrap(), 2);
     });
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
+mod callers;
 mod failure;
 mod incumbent;
 #[cfg(loom)]
@@ -26,7 +27,7 @@ use crate::evidence::keyed::{KeyCell, KeyedHash};
 use crate::evidence::merkle::{Frontier, Hash};
 use crate::evidence::note::UnverifiedNote;
 use crate::evidence::storage::Storage;
-use crate::evidence::storage::sim::SimDisk;
+use crate::evidence::storage::sim::{Operation, SimDisk};
 use crate::evidence::wal::WalOptions;
 use crate::evidence::{
     AppendError, Entry, EvidenceId, EvidenceLog, EvidenceMode, EvidenceStore as _, OpenError, Ticket,
@@ -167,10 +168,12 @@ pub(super) fn assert_continues(note: &[u8], roots: &BTreeMap<(String, u64), Hash
     assert_eq!(roots.get(&(origin.clone(), size)), Some(&root), "split view of {origin} at {size}");
 }
 
-/// Appends an event with `text`.
+/// Appends an event with `text`. Whether its caller may write it itself depends on the text: every test has both.
 pub(super) fn append(store: &DurableStore, text: &str) -> Result<Ticket, AppendError> {
     let mut place = store.reserve(1)?;
-    Ok(store.append(&mut place, event(text))?.with_id(EvidenceId::generate(UNIX_EPOCH)))
+    let here = text.bytes().fold(0_u8, u8::wrapping_add) % 2 == 0;
+    let append = if here { DurableStore::append_and_write } else { DurableStore::append };
+    Ok(append(store, &mut place, event(text))?.with_id(EvidenceId::generate(UNIX_EPOCH)))
 }
 
 /// Waits until the tiler has its spare segment, and so writes nothing into the write-ahead log's directory any more.
@@ -180,24 +183,24 @@ pub(super) fn settle(store: &DurableStore) {
     }
 }
 
-/// Syncs hang for as long as this lives.
+/// Syncs, or writes, hang for as long as this lives.
 pub(super) struct Held<'a>(&'a SimDisk);
 
 impl<'a> Held<'a> {
     pub(super) fn new(disk: &'a SimDisk) -> Self {
-        Self::on(disk, "")
+        Self::on(disk, Operation::Sync, "")
     }
 
     /// Those of files whose path contains `part`.
-    pub(super) fn on(disk: &'a SimDisk, part: &str) -> Self {
-        disk.hold_syncs(part);
+    pub(super) fn on(disk: &'a SimDisk, operation: Operation, part: &str) -> Self {
+        disk.hold(operation, part);
         Self(disk)
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.release_syncs();
+        self.0.release();
     }
 }
 

@@ -93,7 +93,7 @@ fn slow_tiles_hold_calls_back_at_the_limit_of_the_write_ahead_log() {
         world.options.capacity = 8;
         let store = world.open().unwrap();
         settle(&store);
-        let held = Held::on(&world.disk, "/tile");
+        let held = Held::on(&world.disk, Operation::Sync, "/tile");
         let text = |number: usize| format!("{number:0>10000}");
         let (mut confirmed, mut waiting) = (0, Vec::new());
         let denied = loop {
@@ -191,7 +191,7 @@ fn what_fails_is_told_all_the_while() {
     // an attempt publishes and is held on its way to durable tiles; one that is under way already has nothing to publish
     let mut size = 1;
     eventually("an attempt publishes", || {
-        let held = Held::on(&world.disk, "/tile");
+        let held = Held::on(&world.disk, Operation::Sync, "/tile");
         append(&store, "a").unwrap().wait_durable(LONG).unwrap();
         size += 1;
         std::thread::sleep(SHORT);

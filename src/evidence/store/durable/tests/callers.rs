@@ -1,0 +1,192 @@
+//! Callers who write their records themselves, beside each other and beside the thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Held, LONG, NEVER, World, append, event, settle};
+use crate::evidence::storage::sim::{DiskError, Fault, Operation};
+use crate::evidence::store::durable::DurableStore;
+use crate::evidence::{AppendError, EvidenceMode, EvidenceStore as _, Ticket};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+/// A store whose thread does nothing by itself.
+fn quiet() -> (World, DurableStore) {
+    let mut world = World::new(1, EvidenceMode::Bounded);
+    world.options.commit_delay = NEVER;
+    let store = world.open().unwrap();
+    settle(&store);
+    (world, store)
+}
+
+fn append_here(store: &DurableStore, text: &str) -> Result<Ticket, AppendError> {
+    store.append_and_write(&mut store.reserve(1)?, event(text))
+}
+
+fn append_later(store: &DurableStore, text: &str) -> Result<Ticket, AppendError> {
+    store.append_later(&mut store.reserve(1)?, event(text))
+}
+
+fn is_written(ticket: &mut Ticket) -> bool {
+    ticket.wait_written(Duration::ZERO).is_ok()
+}
+
+/// The thread may be ending a turn of its own at first, and leaves the pen then.
+#[test]
+fn a_caller_writes_its_record_and_those_that_wait() {
+    let (world, store) = quiet();
+    let mut later = append_later(&store, "0").unwrap();
+    let written = (1..=50).find(|number| {
+        let written = is_written(&mut append_here(&store, &number.to_string()).unwrap());
+        if !written {
+            std::thread::sleep(SHORT);
+        }
+        written
+    });
+    assert!(written.is_some());
+    assert!(is_written(&mut later));
+    let mut next = append_later(&store, "not yet").unwrap();
+    assert!(!is_written(&mut next), "nobody has come by");
+    // the thread comes by when somebody waits for a commit, whenever the next is due
+    store.hurry();
+    assert_eq!(next.wait_durable(LONG), Ok(()));
+    drop(store);
+    let texts = world.texts();
+    assert_eq!(texts.last().unwrap(), "not yet");
+    assert!(texts[..texts.len() - 1].iter().enumerate().all(|(place, text)| *text == place.to_string()));
+}
+
+#[test]
+fn what_nobody_waits_for_is_durable_with_the_next_commit() {
+    let world = World::new(1, EvidenceMode::Bounded);
+    let store = world.open().unwrap();
+    for round in 0..20 {
+        assert_eq!(append_later(&store, &round.to_string()).unwrap().wait_durable(LONG), Ok(()), "of a log at rest");
+        assert_eq!(append_here(&store, "x").unwrap().wait_durable(LONG), Ok(()));
+    }
+}
+
+/// Each record stands in the log once, those of one caller in their order, over logs that roll and segments that fill.
+#[test]
+fn callers_and_the_thread_write_each_record_once_and_in_order() {
+    const CALLERS: usize = 4;
+    const RECORDS: usize = 500;
+    let mut world = World::new(1, EvidenceMode::Bounded);
+    world.options.roll_bytes = 64 << 10;
+    world.options.publish_interval = Duration::from_millis(1);
+    let store = Arc::new(world.open().unwrap());
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || {
+                for number in 0..RECORDS {
+                    let text = format!("{caller}-{number}");
+                    let mut ticket = loop {
+                        let appended = match number % 3 {
+                            0 => append_here(&store, &text),
+                            1 => append_later(&store, &text),
+                            _ => append(&store, &text),
+                        };
+                        match appended {
+                            Err(AppendError::Full) => std::thread::yield_now(),
+                            appended => break appended.unwrap(),
+                        }
+                    };
+                    match number % 7 {
+                        0 => assert_eq!(ticket.wait_durable(LONG), Ok(())),
+                        1 | 2 => assert_eq!(ticket.wait_written(LONG), Ok(())),
+                        _ => {}
+                    }
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.join().unwrap();
+    }
+    store.close();
+    assert_eq!(store.health().queued, 0);
+    assert!(world.logs().len() > 1, "it rolled");
+    let texts = world.texts();
+    assert_eq!(texts.len(), CALLERS * RECORDS);
+    for caller in 0..CALLERS {
+        let prefix = format!("{caller}-");
+        let own: Vec<_> = texts.iter().filter_map(|text| text.strip_prefix(&prefix)).collect();
+        assert!(own.iter().enumerate().all(|(place, number)| *number == place.to_string()), "{caller}: {own:?}");
+    }
+}
+
+/// Only the thread syncs, so a sync that hangs keeps no caller; each waits as long as it wants to.
+#[test]
+fn a_sync_that_hangs_keeps_no_caller() {
+    let world = World::new(1, EvidenceMode::Bounded);
+    let store = world.open().unwrap();
+    settle(&store);
+    let held = Held::new(&world.disk);
+    let mut tickets: Vec<_> = (0..10).map(|number| append_here(&store, &number.to_string()).unwrap()).collect();
+    // the first ones may have been written before the commit was due
+    assert_eq!(tickets.last_mut().unwrap().wait_durable(SHORT), Err(AppendError::TimedOut));
+    drop(held);
+    for ticket in &mut tickets {
+        assert_eq!(ticket.wait_durable(LONG), Ok(()));
+    }
+}
+
+/// A write that hangs keeps the caller who writes; the others are told in time that their records are not written.
+#[test]
+fn a_write_that_hangs_keeps_one_caller() {
+    let (world, store) = quiet();
+    let held = Held::on(&world.disk, Operation::Write, "/wal/");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| append_here(&store, "0").unwrap().wait_written(LONG));
+        while world.disk.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        let mut others: Vec<_> = (1..4).map(|number| append_here(&store, &number.to_string()).unwrap()).collect();
+        for other in &mut others {
+            assert_eq!(other.wait_written(SHORT), Err(AppendError::TimedOut));
+        }
+        drop(held);
+        assert_eq!(first.join().unwrap(), Ok(()));
+        for other in &mut others {
+            assert_eq!(other.wait_written(LONG), Ok(()));
+        }
+    });
+    drop(store);
+    assert_eq!(world.texts(), ["0", "1", "2", "3"]);
+}
+
+/// The store ends with the write of a caller that fails: for those who wait too, and the log can be opened again.
+#[test]
+fn a_callers_write_that_fails_ends_the_store() {
+    for error in [DiskError::Io, DiskError::Full, DiskError::ReadOnly] {
+        let (mut world, store) = quiet();
+        assert_eq!(append_here(&store, "kept").unwrap().wait_written(LONG), Ok(()));
+        let mut waits = append_later(&store, "waits").unwrap();
+        world.disk.inject(Fault::nth(Operation::Write, 1, error).on("/wal/"));
+        let mut lost = append_here(&store, "lost").unwrap();
+        for ticket in [&mut waits, &mut lost] {
+            assert_eq!(ticket.wait_written(LONG), Err(AppendError::Failed), "{error:?}");
+            assert_eq!(ticket.receipt(), None);
+        }
+        world.disk.heal();
+        super::failure::assert_failed(&store, &format!("{error:?}"));
+        drop(store);
+        world.disk = world.disk.restart(1);
+        let store = world.open().unwrap();
+        assert_eq!(append_here(&store, "after").unwrap().wait_written(LONG), Ok(()));
+        drop(store);
+        let texts = world.texts();
+        assert_eq!((texts.first().unwrap().as_str(), texts.last().unwrap().as_str()), ("kept", "after"));
+    }
+}
+
+#[test]
+fn what_is_queued_when_the_store_closes_is_written() {
+    let (world, store) = quiet();
+    let mut later = append_later(&store, "later").unwrap();
+    store.close();
+    assert_eq!(later.wait_durable(LONG), Ok(()));
+    assert_eq!(append_here(&store, "late").unwrap_err(), AppendError::Closed);
+    assert_eq!(world.texts(), ["later"]);
+}

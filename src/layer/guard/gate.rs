@@ -286,6 +286,18 @@ impl Gate {
     pub(crate) async fn method_in_rounds<T: Answer, F: Future<Output = Result<T, ErrorData>>>(
         &self,
         action: (GuardedMethod, &'static str, &str),
+        round: Option<Round>,
+        context: Context,
+        run: impl FnOnce(Context, Option<String>) -> F,
+        adapt: impl FnOnce(&mut T, bool) -> Outcome,
+    ) -> Result<T, ErrorData> {
+        // rmcp makes one future of all methods and moves it about, which costs more than a box
+        Box::pin(self.run_method(action, round, context, run, adapt)).await
+    }
+
+    async fn run_method<T: Answer, F: Future<Output = Result<T, ErrorData>>>(
+        &self,
+        action: (GuardedMethod, &'static str, &str),
         mut round: Option<Round>,
         mut context: Context,
         run: impl FnOnce(Context, Option<String>) -> F,
@@ -383,14 +395,14 @@ impl Gate {
         round: Option<&mut Round>,
     ) -> Result<Permit, ErrorData> {
         let action = Action::Method { class, method, target };
-        self.authorize(facts, action, None, None, round).await.map_err(|denial| answer::error(&denial))
+        Box::pin(self.authorize(facts, action, None, None, round)).await.map_err(|denial| answer::error(&denial))
     }
 
     /// Records how a method other than `tools/call` ended; the receipt of its decision.
     pub(crate) async fn finish(&self, permit: Permit, outcome: Outcome) -> Result<Option<Receipt>, ErrorData> {
         let denial = Denial::withheld(&permit, "", DenyReason::EvidenceUnavailable, "");
         let id = permit.evidence_id();
-        permit.conclude(outcome, None).await.map_err(|what| answer::error(&unrecorded(denial, id, what)))
+        Box::pin(permit.conclude(outcome, None)).await.map_err(|what| answer::error(&unrecorded(denial, id, what)))
     }
 
     /// [`finish`](Self::finish) for an answer of the inner service, as it may leave then.
@@ -460,7 +472,7 @@ impl Gate {
         } else {
             None
         };
-        self.authorize(facts, Action::Custom { method }, None, refused, None).await
+        Box::pin(self.authorize(facts, Action::Custom { method }, None, refused, None)).await
     }
 
     /// Decides on `tasks/get`, `tasks/update` or `tasks/cancel`: the caller must own the task, and the decision on the
@@ -512,7 +524,7 @@ impl Gate {
             self.enforcer.notice("task_ended", members);
             return Ok(());
         }
-        self.enforcer.notice_durably("task_ended", members).await.map_err(|error| {
+        Box::pin(self.enforcer.notice_durably("task_ended", members)).await.map_err(|error| {
             tracing::error!(%error, "the end of a task could not be stored: its answer is withheld");
             self.tasks.reopen(id);
             let denial = Denial::withheld(permit, "", DenyReason::EvidenceUnavailable, "");

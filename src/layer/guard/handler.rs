@@ -32,9 +32,12 @@ pub struct Guard<S> {
     pub(crate) gate: Gate,
 }
 
-#[deny(clippy::missing_trait_methods)]
-impl<S: ServerHandler> ServerHandler for Guard<S> {
-    async fn call_tool(&self, request: CallToolRequestParams, context: Context) -> Result<CallToolResponse, ErrorData> {
+impl<S: ServerHandler> Guard<S> {
+    async fn guarded_call(
+        &self,
+        request: CallToolRequestParams,
+        context: Context,
+    ) -> Result<CallToolResponse, ErrorData> {
         let definition = self.inner.get_tool(&request.name);
         let Admitted { params, context, mut pass } = match self.gate.admit(request, context, definition.as_ref()).await
         {
@@ -64,6 +67,14 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
         }
         self.gate.shape.answer(&withheld.denial)
     }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<S: ServerHandler> ServerHandler for Guard<S> {
+    async fn call_tool(&self, request: CallToolRequestParams, context: Context) -> Result<CallToolResponse, ErrorData> {
+        // rmcp makes one future of all methods and moves it about, which costs more than a box
+        Box::pin(self.guarded_call(request, context)).await
+    }
 
     async fn list_tools(
         &self,
@@ -80,7 +91,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     async fn get_task(&self, mut request: GetTaskParams, mut context: Context) -> Result<GetTaskResult, ErrorData> {
         let id = request.task_id.clone();
         let definition = |tool: &str| self.inner.get_tool(tool);
-        let permit = self.gate.permit_task("tasks/get", &id, &mut context, definition).await?;
+        let permit = Box::pin(self.gate.permit_task("tasks/get", &id, &mut context, definition)).await?;
         strip_params_meta(&mut request.meta);
         let answer = self.inner.get_task(request, context).await;
         if let Ok(result) = &answer {
@@ -94,7 +105,8 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
 
     async fn update_task(&self, mut request: UpdateTaskParams, mut context: Context) -> Result<(), ErrorData> {
         let definition = |tool: &str| self.inner.get_tool(tool);
-        let permit = self.gate.permit_task("tasks/update", &request.task_id, &mut context, definition).await?;
+        let permit = self.gate.permit_task("tasks/update", &request.task_id, &mut context, definition);
+        let permit = Box::pin(permit).await?;
         strip_params_meta(&mut request.meta);
         let answer = self.inner.update_task(request, context).await;
         self.gate.conclude(permit, answer).await
@@ -103,7 +115,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     async fn cancel_task(&self, mut request: CancelTaskParams, mut context: Context) -> Result<(), ErrorData> {
         let id = request.task_id.clone();
         let definition = |tool: &str| self.inner.get_tool(tool);
-        let permit = self.gate.permit_task("tasks/cancel", &id, &mut context, definition).await?;
+        let permit = Box::pin(self.gate.permit_task("tasks/cancel", &id, &mut context, definition)).await?;
         strip_params_meta(&mut request.meta);
         let answer = self.inner.cancel_task(request, context).await;
         if answer.is_ok() {
@@ -302,7 +314,7 @@ impl<S: ServerHandler> ServerHandler for Guard<S> {
     async fn on_custom_request(&self, request: CustomRequest, context: Context) -> Result<CustomResult, ErrorData> {
         let method = request.method.clone();
         let run = |context| self.inner.on_custom_request(request, context);
-        self.gate.custom_request(&method, context, run).await
+        Box::pin(self.gate.custom_request(&method, context, run)).await
     }
 
     async fn on_custom_notification(&self, notification: CustomNotification, mut context: NotificationCtx) {

@@ -21,8 +21,9 @@ pub(super) const MIN_SEGMENT_BYTES: u64 = 128 * 1024;
 const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 /// How the names of spare segments end that were not made to their end.
 const HALF_MADE_SUFFIX: &str = ".spare.tmp";
-/// Written at once when a segment is filled with zeros.
-const FILL_BYTES: usize = 1 << 20;
+/// Written at once when a segment is filled with zeros. Linux keeps a file in memory in pieces as large as its writes were
+/// and walks through a whole one for each small write, so pieces of a mebibyte make an entry cost twice as much as these.
+const FILL_BYTES: usize = 64 << 10;
 
 /// The segments of one log.
 #[derive(Debug)]

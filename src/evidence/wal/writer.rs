@@ -51,6 +51,18 @@ struct Current {
     check: Check,
 }
 
+impl Current {
+    /// A file that was removed or cut would go on taking records that nobody ever finds: looked at before the first write
+    /// behind a sync, and before each sync.
+    fn look(&self) -> io::Result<()> {
+        match self.file.length_at(&self.path)? {
+            None => Err(io::Error::other("the segment was removed or replaced")),
+            Some(length) if length != self.bytes => Err(io::Error::other("the segment was changed by somebody else")),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 impl WalWriter {
     /// Makes the write-ahead log of a new log in `directory`, which is empty or missing, beginning with `start`. What an
     /// earlier call left that did not end is no obstacle, unless it came as far as the first segment: then this is
@@ -280,11 +292,8 @@ impl WalWriter {
         if current.end.saturating_add(u64::try_from(self.batch.len()).unwrap_or(u64::MAX)) > current.bytes {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the batch is longer than the room for it"));
         }
-        // a file that was removed or cut would go on taking records that nobody ever finds
-        let found = current.file.length_at(&current.path)?;
-        let found = found.ok_or_else(|| io::Error::other("the segment was removed or replaced"))?;
-        if found != current.bytes {
-            return Err(io::Error::other("the segment was changed by somebody else"));
+        if !self.unsynced {
+            current.look()?;
         }
         self.unsynced = true;
         current.file.write_at(current.end, &self.batch)?;
@@ -300,7 +309,11 @@ impl WalWriter {
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.check_usable()?;
         if self.unsynced {
-            self.current.file.sync_data().inspect_err(|_| self.failed = Some("a sync failed"))?;
+            let current = &mut self.current;
+            current
+                .look()
+                .and_then(|()| current.file.sync_data())
+                .inspect_err(|_| self.failed = Some("a sync failed"))?;
             self.unsynced = false;
         }
         Ok(())

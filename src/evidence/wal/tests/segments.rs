@@ -155,6 +155,14 @@ fn a_segment_that_vanishes_or_changes_under_the_writer_ends_the_log() {
         change(&disk);
         assert!(log.write(&[3000]).is_err(), "{name}");
         assert!(log.wal.sync().is_err(), "{name}");
+        // nothing is confirmed either that was written before or after
+        let disk = SimDisk::new(1);
+        let mut log = Log::on(&disk);
+        log.write(&[3000]).unwrap();
+        change(&disk);
+        log.write(&[3000]).unwrap();
+        assert!(log.wal.sync().is_err(), "{name}");
+        assert!(log.write(&[3000]).is_err(), "{name}");
     }
 }
 

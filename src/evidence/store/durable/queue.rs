@@ -38,6 +38,8 @@ struct State<C> {
     items: Vec<Item>,
     /// Bytes of their events.
     bytes: usize,
+    /// Whether somebody waits for one of them to be written.
+    pressing: bool,
     commands: Vec<C>,
     appended: u64,
     /// When the thread has something to do even if nothing comes.
@@ -100,6 +102,7 @@ impl<C> Queue<C> {
         let state = State {
             items: Vec::new(),
             bytes: 0,
+            pressing: false,
             commands: Vec::new(),
             appended: 0,
             due: None,
@@ -132,12 +135,10 @@ impl<C> Queue<C> {
         state.items.push(Item { event, place: Arc::clone(&place), unauthenticated });
         state.appended = state.appended.saturating_add(1);
         let sequence = state.appended;
-        let wakes = match urgency {
-            Urgency::Now => true,
-            Urgency::Soon => state.due.is_none(),
-            Urgency::Here => false,
-        };
-        let wakes = wakes && std::mem::take(&mut state.idle);
+        // the thread comes by when a commit is due
+        let waits = urgency == Urgency::Soon && state.due.is_some();
+        state.pressing |= !waits;
+        let wakes = !waits && urgency != Urgency::Here && std::mem::take(&mut state.idle);
         drop(state);
         if wakes {
             self.work.notify_one();
@@ -169,7 +170,7 @@ impl<C> Queue<C> {
                 Wrote::Nothing => break,
                 Wrote::Failed => return self.end(AppendError::Failed),
             }
-            if self.is_empty() {
+            if !lock(&self.state).pressing {
                 return;
             }
         }
@@ -182,10 +183,6 @@ impl<C> Queue<C> {
             self.room.give_back_all(places, unauthenticated);
         }
         self.progress.set_written(records);
-    }
-
-    fn is_empty(&self) -> bool {
-        lock(&self.state).items.is_empty()
     }
 
     /// Wakes the thread, if it sleeps.
@@ -201,6 +198,8 @@ impl<C> Queue<C> {
         // a thread that sleeps until then wakes by itself
         let wakes = state.due.is_none() && due.is_some() && std::mem::take(&mut state.idle);
         state.due = due;
+        // what was left for a commit that is done waits for nothing
+        state.pressing |= due.is_none() && !state.items.is_empty();
         drop(state);
         if wakes {
             self.work.notify_one();
@@ -223,7 +222,7 @@ impl<C> Queue<C> {
     /// For the thread, without the pen: waits until there is something to do.
     pub(super) fn wait(&self) {
         let mut state = lock(&self.state);
-        while state.items.is_empty() && state.commands.is_empty() && !state.hurry && state.ended.is_none() {
+        while !state.pressing && state.commands.is_empty() && !state.hurry && state.ended.is_none() {
             state.idle = true;
             match state.due {
                 None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -242,7 +241,7 @@ impl<C> Queue<C> {
     /// For the thread, with the pen: takes everything there is.
     pub(super) fn take(&self) -> Taken<C> {
         let mut state = lock(&self.state);
-        state.bytes = 0;
+        (state.bytes, state.pressing) = (0, false);
         Taken {
             items: std::mem::take(&mut state.items),
             commands: std::mem::take(&mut state.commands),
@@ -257,7 +256,7 @@ impl<C> Queue<C> {
         if state.ended.is_some() || !fit(state.items.len(), state.bytes) {
             return false;
         }
-        state.bytes = 0;
+        (state.bytes, state.pressing) = (0, false);
         std::mem::swap(&mut state.items, items);
         true
     }

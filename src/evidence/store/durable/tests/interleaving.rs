@@ -141,6 +141,29 @@ fn loom_a_caller_and_the_thread_share_the_pen() {
     });
 }
 
+/// What may wait until a commit is due is not forgotten when that commit is done, and what comes then is not late.
+#[test]
+fn loom_what_may_wait_is_not_forgotten() {
+    loom::model(|| {
+        let queue = Queue::<()>::new(2);
+        queue.set_due(Some(std::time::Instant::now()));
+        let of_writer = queue.clone();
+        let writer = thread::spawn(move || {
+            let mut done = 0;
+            while done < 1 {
+                of_writer.wait();
+                done += of_writer.take().items.len();
+                of_writer.set_due(None);
+            }
+            of_writer.progress.set_durable(1);
+        });
+        let mut place = queue.room.reserve(1).unwrap();
+        let mut ticket = queue.append(&mut place, Vec::new(), Urgency::Soon).unwrap();
+        assert_eq!(block_on(ticket.durable()), Ok(()));
+        writer.join().unwrap();
+    });
+}
+
 #[test]
 fn loom_room_that_returns_is_noticed() {
     loom::model(|| {

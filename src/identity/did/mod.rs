@@ -25,9 +25,11 @@ pub use document::{DidDocument, DidDocumentError, MAX_DID_DOCUMENT_BYTES, MAX_VE
 pub use web::DidWeb;
 
 use crate::identity::key::PublicKey;
+use crate::identity::server::MAX_URL_BYTES;
 
-/// Longest DID that is read. DID Core sets no limit; 2048 bytes is what common URL handling accepts.
-pub const MAX_DID_BYTES: usize = 2048;
+/// Longest DID that is read. DID Core sets no limit; the URL of a `did:web`'s document is nine bytes longer (`/did.json`) and
+/// has to fit into [`MAX_URL_BYTES`], or nobody could fetch it.
+pub const MAX_DID_BYTES: usize = MAX_URL_BYTES - "/did.json".len();
 
 /// A `did:key` with an Ed25519 key, or a `did:web`.
 ///
@@ -58,7 +60,7 @@ impl Did {
     /// [`DidParseError`] for everything else, DID URLs with path, query or fragment included.
     pub fn parse(text: &str) -> Result<Self, DidParseError> {
         if text.len() > MAX_DID_BYTES {
-            return Err(DidParseError("longer than 2048 bytes"));
+            return Err(DidParseError("too long"));
         }
         let method = if let Some(multibase) = text.strip_prefix("did:key:") {
             Method::Key(key::parse_multibase(multibase)?)

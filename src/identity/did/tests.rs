@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::identity::key::SigningKey;
+use crate::identity::server::Channel;
 
 const WEB: &str = "did:web:example.com:agents:a";
 
@@ -29,6 +30,17 @@ fn did_web_forms_that_are_read() {
     for (input, want) in cases {
         let url = Did::parse(input).ok().and_then(|did| did.web().map(DidWeb::document_url));
         assert_eq!(url.unwrap_or_default(), want, "{input}");
+    }
+}
+
+/// A DID that parses and whose document has an address too long to ask for would be a subject that nobody can check.
+#[test]
+fn the_longest_did_has_a_document_that_can_be_asked_for() {
+    for start in ["did:web:example.com:", "did:web:example.com%3A8443:", "did:web:localhost:a:", "did:web:a.b:c:d:"] {
+        let of = |bytes: usize| format!("{start}{}", "a".repeat(bytes - start.len()));
+        let url = Did::parse(&of(MAX_DID_BYTES)).unwrap().web().unwrap().document_url();
+        assert!(Channel::http(&url).is_ok(), "{} bytes", url.len());
+        assert_eq!(Did::parse(&of(MAX_DID_BYTES + 1)), Err(DidParseError("too long")));
     }
 }
 

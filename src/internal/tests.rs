@@ -1,6 +1,5 @@
 //! The seeds of `fuzz/`, among them whatever fuzzing has ever broken, through the functions that fuzzing calls.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,12 +7,6 @@ use super::TARGETS;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
-}
-
-fn names(folder: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
-    entries.map(|entry| stem(entry.unwrap().path())).collect()
 }
 
 #[test]
@@ -39,10 +32,16 @@ fn every_seed_obeys_the_law_of_its_target() {
 #[cfg(all(feature = "layer", feature = "client", feature = "registry"))]
 #[test]
 fn programs_seeds_and_functions_are_the_same() {
+    use std::collections::BTreeSet;
+
+    let names = |folder: PathBuf| -> BTreeSet<String> {
+        let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        fs::read_dir(folder).unwrap().map(|entry| stem(entry.unwrap().path())).collect()
+    };
     let functions: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(functions.len(), TARGETS.len());
-    assert_eq!(names(&folder("fuzz_targets")), functions);
-    assert_eq!(names(&folder("seeds")), functions);
+    assert_eq!(names(folder("fuzz_targets")), functions);
+    assert_eq!(names(folder("seeds")), functions);
     let manifest = fs::read_to_string(folder("Cargo.toml")).unwrap();
     for name in functions {
         assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name} is in fuzz/Cargo.toml");

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use super::GuardConfig;
-use super::builder::{EvidenceChoice, RevocationChoice};
+use super::builder::EvidenceChoice;
+#[cfg(feature = "registry")]
+use super::builder::RevocationChoice;
 use crate::evidence::EvidenceLog;
 use crate::identity::badge::Profile;
 use crate::policy::{Caller, Decision};
@@ -19,6 +21,7 @@ pub fn fuzz_policy_config(data: &[u8]) {
         if matches!(draft.evidence, Some(EvidenceChoice::Directory(_)) | None) {
             draft.evidence = Some(EvidenceChoice::Open(EvidenceLog::in_memory()));
         }
+        #[cfg(feature = "registry")]
         if matches!(&draft.revocations, Some(RevocationChoice::Network(_))) {
             draft.revocations = Some(RevocationChoice::Unchecked);
         }

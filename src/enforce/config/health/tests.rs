@@ -1,16 +1,8 @@
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::clock::{Clock, SystemClock};
-use crate::enforce::config::GuardConfigBuilder;
-use crate::enforce::config::tests::{AUDIENCE, complete, level};
+use crate::enforce::config::tests::complete;
 use crate::evidence::EvidenceLog;
-use crate::identity::badge::{BadgeContext, BadgeIssuer, BadgeRequest};
-use crate::identity::did::Did;
-use crate::identity::key::SigningKey;
-use crate::identity::trust_level::TrustLevel;
 
 #[test]
 fn a_guard_of_files_has_nothing_to_say() {
@@ -102,6 +94,8 @@ fn what_is_missing_is_named_in_one_line() {
 /// A registry on this machine that can be switched off, and a configuration that finds it.
 #[cfg(feature = "registry")]
 mod over_the_network {
+    use std::path::Path;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use axum::Router;
@@ -110,8 +104,15 @@ mod over_the_network {
     use axum::routing::get;
 
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
+    use crate::enforce::config::GuardConfigBuilder;
+    use crate::enforce::config::tests::{AUDIENCE, level};
     use crate::identity::background::Background;
+    use crate::identity::badge::{BadgeContext, BadgeIssuer, BadgeRequest};
+    use crate::identity::did::Did;
     use crate::identity::fetch::Fetcher;
+    use crate::identity::key::SigningKey;
+    use crate::identity::trust_level::TrustLevel;
 
     struct Registry {
         origin: String,

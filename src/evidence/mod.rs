@@ -20,7 +20,7 @@
 //!   keep it elsewhere. Against its theft only outsiders help who have seen checkpoints: witnesses, or whoever kept one.
 //! - Who can write to the log's directory *and* to the private directory can put back an older copy of both, whole, and no
 //!   opening notices. Put the private directory on another volume, or let witnesses sign.
-//! - In bounded mode the last commit, about a millisecond, can be lost in a power cut, and be altered unseen by who has
+//! - In bounded mode the last commit, some ten milliseconds, can be lost in a power cut, and be altered unseen by who has
 //!   the disk at that moment. Strict mode has no such window for decisions.
 //! - What the guard was never asked, and what a process that was taken over chose not to record, is not there.
 //! - Files are private (0700, 0600) on Unix. On Windows the directory's access control list takes the place of the modes,
@@ -109,8 +109,9 @@ pub use text::{MAX_TEXT_BYTES, escape_for_display};
 pub enum EvidenceMode {
     /// The decision is durable (fdatasync) before the tool runs. A power cut hides no call.
     Strict,
-    /// The decision is written (write(2)) before the answer leaves, and durable one commit later. A crash of the
-    /// process hides no answered call; a power cut can hide those of the last commit.
+    /// The decision is written (write(2)) before the answer leaves, as a rule before the tool runs, and durable one commit
+    /// later, within some ten milliseconds; the outcome is written with the next record, and by then. A crash of the process
+    /// hides no answered call; a power cut can hide those of the last commit.
     #[default]
     Bounded,
     /// Nothing waits, and what finds no room is counted and dropped. For development: the configuration accepts it

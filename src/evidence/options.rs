@@ -43,6 +43,7 @@ const DEFAULT_INSTANCE: &str = "main";
 /// What is appended to the log's directory to name the one of its keys.
 const PRIVATE_SUFFIX: &str = ".private";
 const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_CHECKPOINT_INTERVAL: Duration = Duration::from_millis(1);
 /// A day.
 const MAX_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_ROLL_BYTES: u64 = 8 << 30;
@@ -287,10 +288,10 @@ impl EvidenceOptions {
             commit_delay: match self.mode {
                 EvidenceMode::Strict => Duration::ZERO,
                 EvidenceMode::Bounded => COMMIT_DELAY,
-                EvidenceMode::BestEffort => self.checkpoint_interval.max(COMMIT_DELAY),
+                EvidenceMode::BestEffort => self.checkpoint_interval.max(MIN_CHECKPOINT_INTERVAL),
             },
             // an interval of nothing, or one without end, would keep a processor busy
-            publish_interval: self.checkpoint_interval.clamp(COMMIT_DELAY, MAX_CHECKPOINT_INTERVAL),
+            publish_interval: self.checkpoint_interval.clamp(MIN_CHECKPOINT_INTERVAL, MAX_CHECKPOINT_INTERVAL),
             roll_bytes: self.roll_bytes,
             roll_age: self.roll_age,
             low_disk_bytes: LOW_DISK_BYTES,

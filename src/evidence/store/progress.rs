@@ -237,7 +237,7 @@ impl Ticket {
     }
 
     /// Resolves when the record is on stable storage (fdatasync) under a signed note, so that a power cut cannot lose
-    /// it. In best-effort mode that is with the next checkpoint, or at
+    /// it. In bounded mode that takes up to ten milliseconds, in best-effort mode until the next checkpoint, or
     /// [`close`](crate::evidence::EvidenceLog::close). Cancel safe.
     ///
     /// # Errors

@@ -55,6 +55,7 @@ fn every_direct_dependency_is_explained() {
         "examples/client/Cargo.toml",
         "examples/filesystem-server/Cargo.toml",
         "fuzz/Cargo.toml",
+        "interop/conformance-client/Cargo.toml",
         "interop/everything-server/Cargo.toml",
     ] {
         let manifest: toml::Table = fs::read_to_string(root.join(manifest)).unwrap().parse().unwrap();

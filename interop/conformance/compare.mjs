@@ -1,5 +1,5 @@
-// Compares what the suite found of the guarded servers with what it found of the bare one, check by check.
-// Arguments: the results (SERVER/RUN/server-SCENARIO-TIME/checks.json), and a name for each run.
+// Compares what the suite found of the guarded servers, or of the verified client, with what it found of the bare one, check
+// by check. Arguments: the results (WHO/RUN/SCENARIO-TIME/checks.json, for a server after `server-`), a name for each run.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -11,6 +11,8 @@ function read(server, run) {
   const scenarios = new Map();
   const directory = join(results, server, String(run));
   for (const name of readdirSync(directory).sort()) {
+    // those of OAuth, which are about other things
+    if (name === 'auth') continue;
     const scenario = name.replace(/^server-/, '').replace(/-\d{4}-\d\d-\d\dT[\d-]+Z$/, '');
     const file = join(directory, name, 'checks.json');
     scenarios.set(scenario, existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined);
@@ -34,8 +36,9 @@ function statuses(checks) {
 }
 
 let unexpected = 0;
-const unused = new Set(Object.keys(expected).flatMap((s) => Object.keys(expected[s]).map((n) => `${s} ${n}`)));
-for (const server of readdirSync(results).filter((name) => name !== 'bare').sort()) {
+const others = readdirSync(results).filter((name) => name !== 'bare').sort();
+const unused = new Set(others.flatMap((who) => Object.keys(expected[who] ?? {}).map((scenario) => `${who} ${scenario}`)));
+for (const server of others) {
   let compared = 0;
   for (const [run, title] of runs.entries()) {
     const bare = read('bare', run);
@@ -53,11 +56,11 @@ for (const server of readdirSync(results).filter((name) => name !== 'bare').sort
         unexpected += 1;
         const why = (guarded.get(scenario) ?? []).find(({ id }) => id === check)?.errorMessage ?? '';
         console.log(`DIFFERENT: ${server}, ${title}, ${scenario}, ${check}: ` +
-          `bare ${left.get(check) ?? 'absent'}, guarded ${right.get(check) ?? 'absent'} ${why}`);
+          `bare ${left.get(check) ?? 'absent'}, ${server} ${right.get(check) ?? 'absent'} ${why}`);
       }
     }
   }
-  console.log(`${server}: ${compared} checks compared with the bare server's`);
+  console.log(`${server}: ${compared} checks compared with the bare one's`);
   for (const [scenario, reason] of Object.entries(expected[server] ?? {})) {
     console.log(`  differs, as it should: ${scenario}: ${reason}`);
   }
@@ -67,7 +70,7 @@ for (const entry of unused) {
   console.log(`differences.json: ${entry} does not differ any more`);
 }
 
-// What the bare server fails is rmcp's, or this server's, and not the guard's.
+// What the bare one fails is rmcp's, or the program's, and not this crate's.
 for (const [run, title] of runs.entries()) {
   const count = {};
   const failed = [];

@@ -50,8 +50,11 @@ fn every_direct_dependency_is_explained() {
     let mut used = BTreeSet::new();
     for manifest in [
         "Cargo.toml",
+        "crates/bench/Cargo.toml",
         "crates/cli/Cargo.toml",
         "crates/hot-path/Cargo.toml",
+        "crates/peers/kit/Cargo.toml",
+        "crates/peers/tower/Cargo.toml",
         "examples/client/Cargo.toml",
         "examples/filesystem-server/Cargo.toml",
         "fuzz/Cargo.toml",

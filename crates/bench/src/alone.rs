@@ -14,39 +14,61 @@ use rmcp_guard::policy::{self, Decision};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
+use crate::files::TOOL;
+use crate::grid::Spread;
 use crate::usage;
-use crate::world::{Caller, Evidence, TOOL, badge, config, now, open_log, registry};
+use crate::world::{Caller, Evidence, badge, config, now, open_log, registry};
 
-/// Least and median nanoseconds of what `work` does once, over nine runs of about `time` together.
-#[derive(Clone, Copy, Debug)]
-pub struct Nanos {
-    pub least: f64,
-    pub median: f64,
-}
+/// Nanoseconds that one piece of work takes, in each of some runs that alternate with those of other work.
+#[derive(Clone, Debug)]
+pub struct Nanos(Vec<f64>);
 
 impl Nanos {
-    pub fn of(time: Duration, mut work: impl FnMut()) -> Self {
-        const RUNS: u32 = 9;
-        let mut times = 1_u64;
-        // as often as fills a run
-        loop {
-            let begun = Instant::now();
-            (0..times).for_each(|_| work());
-            if begun.elapsed() >= time / RUNS / 2 {
-                break;
-            }
-            times *= 2;
-        }
-        let mut runs: Vec<f64> = (0..RUNS)
-            .map(|_| {
-                let begun = usage::thread();
-                (0..times).for_each(|_| work());
-                usage::thread().saturating_sub(begun).as_nanos() as f64 / times as f64
-            })
-            .collect();
-        runs.sort_unstable_by(f64::total_cmp);
-        Self { least: runs[0], median: runs[runs.len() / 2] }
+    pub fn spread(&self) -> Spread {
+        Spread::of(self.0.iter().copied())
     }
+
+    /// Run by run beside `base`, since the speed of a shared processor changes between runs.
+    pub fn ratio(&self, base: &Self) -> Spread {
+        Spread::of(self.0.iter().zip(&base.0).map(|(nanos, base)| nanos / base))
+    }
+
+    /// Run by run beside the sum of two others.
+    pub fn ratio_to_sum(&self, one: &Self, other: &Self) -> Spread {
+        let sums = Self(one.0.iter().zip(&other.0).map(|(one, other)| one + other).collect());
+        self.ratio(&sums)
+    }
+}
+
+/// How often each piece of work has its turn.
+const RUNS: u32 = 9;
+
+/// What each of `works` takes once, on this thread. `time` is for one of them, all its runs together.
+pub fn in_turn(time: Duration, works: &mut [&mut dyn FnMut()]) -> Vec<Nanos> {
+    let often: Vec<u64> = works
+        .iter_mut()
+        .map(|work| {
+            let mut times = 1_u64;
+            loop {
+                let begun = Instant::now();
+                (0..times).for_each(|_| work());
+                // as often as fills a run
+                if begun.elapsed() >= time / RUNS / 2 {
+                    break times;
+                }
+                times *= 2;
+            }
+        })
+        .collect();
+    let mut found = vec![Nanos(Vec::new()); works.len()];
+    for _ in 0..RUNS {
+        for ((work, times), found) in works.iter_mut().zip(&often).zip(&mut found) {
+            let begun = usage::thread();
+            (0..*times).for_each(|_| work());
+            found.0.push(usage::thread().saturating_sub(begun).as_nanos() as f64 / *times as f64);
+        }
+    }
+    found
 }
 
 /// A badge and all that is needed to check it by hand.
@@ -109,8 +131,13 @@ impl Desk {
     }
 
     pub fn verify(&self, token: &str) -> VerifiedBadge {
+        self.verify_on(&self.runtime, token)
+    }
+
+    /// The same on another thread's runtime.
+    pub fn verify_on(&self, runtime: &Runtime, token: &str) -> VerifiedBadge {
         let verifier = self.enforcer.config().verifier();
-        self.runtime.block_on(async { verifier.verify(token, &BadgeContext::at(now())).await.unwrap() })
+        runtime.block_on(async { verifier.verify(token, &BadgeContext::at(now())).await.unwrap() })
     }
 
     /// The decision: the rule of the tool, the caller, the answer.
@@ -132,6 +159,13 @@ pub struct Alone {
     pub call_cold: Nanos,
 }
 
+impl Alone {
+    /// A guarded call with a badge never seen, beside one strict verification and a guarded call with a remembered one.
+    pub fn cold(&self) -> Spread {
+        self.call_cold.ratio_to_sum(&self.verify_strict, &self.call_cached)
+    }
+}
+
 pub fn measure(time: Duration) -> Alone {
     let signed = Signed::new();
     let desk = Desk::new(&open_log(Evidence::Nowhere, Path::new("")), true, |config| config);
@@ -140,12 +174,17 @@ pub fn measure(time: Duration) -> Alone {
 
     // without a memory every badge is one that was never seen
     let forgetful = Desk::new(&open_log(Evidence::Nowhere, Path::new("")), true, |config| config.signature_cache(0));
-    Alone {
-        decision: Nanos::of(time, || desk.decide(&verified)),
-        verify_cached: Nanos::of(time, || drop(black_box(desk.verify(&signed.token)))),
-        verify_cold: Nanos::of(time, || drop(black_box(forgetful.verify(&signed.token)))),
-        verify_strict: Nanos::of(time, || signed.verify_strict()),
-        call_cached: Nanos::of(time, || desk.call(&cached)),
-        call_cold: Nanos::of(time, || forgetful.call(&cached)),
-    }
+    let found = in_turn(
+        time,
+        &mut [
+            &mut || desk.decide(&verified),
+            &mut || drop(black_box(desk.verify(&signed.token))),
+            &mut || drop(black_box(forgetful.verify(&signed.token))),
+            &mut || signed.verify_strict(),
+            &mut || desk.call(&cached),
+            &mut || forgetful.call(&cached),
+        ],
+    );
+    let [decision, verify_cached, verify_cold, verify_strict, call_cached, call_cold] = found.try_into().unwrap();
+    Alone { decision, verify_cached, verify_cold, verify_strict, call_cached, call_cold }
 }

@@ -1,10 +1,11 @@
 //! Real rmcp servers and clients on every transport.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt as _;
@@ -19,12 +20,18 @@ use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{IntoTransport, StreamableHttpClientTransport, StreamableHttpService, TokioChildProcess};
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt as _, RoleClient, ServerHandler, ServiceExt as _};
+use rmcp_guard::evidence::EvidenceLog;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tower::Layer as _;
 
-use crate::world::{Around, Layered, Stack, TOOL, Variant};
+use crate::files::TOOL;
+use crate::world::{Around, Layered, Stack, Variant};
+
+/// The longest wait for a log to come to rest.
+const REST: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -73,7 +80,18 @@ pub struct Server {
     pub process: Option<u32>,
     child: Option<Child>,
     url: Option<String>,
+    /// The key that a peer wants.
+    key: Option<String>,
+    /// Where a server with a log in another process listens to [`rest`](Self::rest).
+    control: Option<Control>,
     _serving: Option<Serving>,
+}
+
+/// A connection of its own to a child: its standard streams carry the protocol.
+#[derive(Debug)]
+enum Control {
+    Expected(UnixListener),
+    There(UnixStream),
 }
 
 #[derive(Debug)]
@@ -88,15 +106,22 @@ impl Drop for Serving {
 impl Server {
     /// A server for `variant` in this process, except for stdio, or in a process of its own.
     pub async fn start(transport: Transport, variant: Variant, own_process: bool, directory: &Path) -> Self {
-        let none = Self { stack: None, process: None, child: None, url: None, _serving: None };
+        let mut none =
+            Self { stack: None, process: None, child: None, url: None, key: None, control: None, _serving: None };
+        if variant.has_log() && (own_process || transport == Transport::Stdio) {
+            none.control = Some(Control::Expected(UnixListener::bind(control(directory)).unwrap()));
+        }
         if transport == Transport::Stdio {
             return none; // it comes with its client
         }
         if own_process {
             let mut child = child(transport, variant, directory).spawn().unwrap();
-            let mut line = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-            return Self { process: child.id(), url: Some(line.trim().to_owned()), child: Some(child), ..none };
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            if matches!(variant.around, Around::Peer(peer) if peer.has_key()) {
+                none.key = lines.next_line().await.unwrap();
+            }
+            let url = lines.next_line().await.unwrap();
+            return Self { process: child.id(), url, child: Some(child), ..none };
         }
         let stack = Stack::new(variant, directory);
         if transport == Transport::Memory {
@@ -132,9 +157,10 @@ impl Server {
                 Client::over(transport, &version).await
             }
             Transport::HttpStateful | Transport::HttpJson2025 | Transport::HttpJson2026 => {
-                let header =
-                    |badge| (HeaderName::from_static("x-capiscio-badge"), HeaderValue::from_str(badge).unwrap());
-                let headers: HashMap<_, _> = in_header.map(header).into_iter().collect();
+                let header = |name, value: &str| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+                let badge = in_header.map(|badge| header("x-capiscio-badge", badge));
+                let key = self.key.as_ref().map(|key| header("authorization", &format!("Bearer {key}")));
+                let headers: HashMap<_, _> = badge.into_iter().chain(key).collect();
                 let config = StreamableHttpClientTransportConfig::with_uri(self.url.as_deref().unwrap())
                     .custom_headers(headers)
                     .max_concurrent_requests(1024);
@@ -143,6 +169,21 @@ impl Server {
         };
         client.badge = badge.filter(|_| in_header.is_none()).map(str::to_owned);
         client
+    }
+
+    /// Publishes what the log holds, so that what it still has to do for its calls counts as theirs.
+    pub async fn rest(&mut self) {
+        if let Some(log) = self.stack.as_ref().and_then(|stack| stack.log.clone()) {
+            publish(log).await;
+        }
+        if let Some(Control::Expected(listener)) = &self.control {
+            let (stream, _) = listener.accept().await.unwrap();
+            self.control = Some(Control::There(stream));
+        }
+        if let Some(Control::There(stream)) = &mut self.control {
+            stream.write_u8(0).await.unwrap();
+            stream.read_u8().await.unwrap();
+        }
     }
 
     /// Ends a server that has a process of its own.
@@ -158,10 +199,32 @@ fn serve_stream<S: ServerHandler>(server: S, stream: tokio::io::DuplexStream) {
     tokio::spawn(async move { server.serve(stream).await.unwrap().waiting().await.unwrap() });
 }
 
-/// The command that is this program as a server.
+async fn publish(log: EvidenceLog) {
+    tokio::task::spawn_blocking(move || log.publish(REST)).await.unwrap().unwrap();
+}
+
+/// The socket beside the log's directory.
+fn control(directory: &Path) -> PathBuf {
+    directory.with_extension("control")
+}
+
+/// Answers each byte once the log is at rest.
+async fn obey(mut stream: UnixStream, log: EvidenceLog) {
+    while stream.read_u8().await.is_ok() {
+        publish(log.clone()).await;
+        stream.write_u8(0).await.unwrap();
+    }
+}
+
+/// The command that is this program as a server, or a peer's.
 fn child(transport: Transport, variant: Variant, directory: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("--serve").arg(format!("{transport:?}")).arg(variant.to_word()).arg(directory);
+    let mut command = if let Around::Peer(peer) = variant.around {
+        Command::from(peer.command(transport))
+    } else {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("--serve").arg(format!("{transport:?}")).arg(variant.to_word()).arg(directory);
+        command
+    };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -175,7 +238,11 @@ async fn serve_now(arguments: &[String]) {
     let [transport, variant, directory] = arguments else { panic!("{arguments:?}") };
     let transport = Transport::ALL.into_iter().find(|it| format!("{it:?}") == *transport).unwrap();
     let variant = Variant::from_word(variant).unwrap();
-    let stack = Stack::new(variant, Path::new(directory));
+    let directory = Path::new(directory);
+    let stack = Stack::new(variant, directory);
+    if let Some(log) = stack.log.clone().filter(|_| variant.has_log()) {
+        tokio::spawn(obey(UnixStream::connect(control(directory)).await.unwrap(), log));
+    }
     if transport == Transport::Stdio {
         match stack.server {
             Layered::Bare(server) => serve_standard_streams(server).await,
@@ -226,9 +293,9 @@ fn mcp<S: ServerHandler + Clone>(server: S, sessions: bool) -> StreamableHttpSer
     StreamableHttpService::new(move || Ok(server.clone()), Arc::default(), config)
 }
 
-struct Peer(ClientConfig);
+struct Stock(ClientConfig);
 
-impl ClientHandler for Peer {
+impl ClientHandler for Stock {
     fn get_info(&self) -> ClientConfig {
         self.0.clone()
     }
@@ -236,7 +303,7 @@ impl ClientHandler for Peer {
 
 /// A stock rmcp client.
 pub struct Client {
-    service: RunningService<RoleClient, Peer>,
+    service: RunningService<RoleClient, Stock>,
     /// Goes into `_meta` of each call.
     badge: Option<String>,
 }
@@ -260,7 +327,7 @@ impl Client {
         } else {
             ClientLifecycleMode::Initialize
         };
-        let service = Peer(info).serve_with_lifecycle(transport, lifecycle).await.unwrap();
+        let service = Stock(info).serve_with_lifecycle(transport, lifecycle).await.unwrap();
         Self { service, badge: None }
     }
 

@@ -1,7 +1,7 @@
 //! How the cost of a guarded call grows with what there is: rules, badges, revocations, bytes.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,99 +9,181 @@ use axum::body::Body;
 use axum::extract::RawQuery;
 use axum::response::Response;
 use rmcp_guard::clock::{Clock as _, SystemClock};
-use rmcp_guard::enforce::CallerCredential;
-use rmcp_guard::identity::badge::Revocations;
+use rmcp_guard::enforce::{CallerCredential, PresentedCredential};
+use rmcp_guard::identity::badge::{BadgeIssuer, Revocations};
 use rmcp_guard::identity::fetch::Fetcher;
 use rmcp_guard::identity::remote::RevocationSync;
+use rmcp_guard::identity::trust_store::Issuer;
 use rmcp_guard::policy::ToolRequirement;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
-use crate::alone::{Desk, Nanos};
-use crate::world::{Evidence, badge, open_log, registry};
+use crate::alone::{Desk, in_turn};
+use crate::grid::{Cell, Spread};
+use crate::world::{Evidence, badge, badge_key, open_log, registry};
 
-/// Microseconds of a guarded call, without a transport and with records that are forgotten, at each size.
+/// The cost of a guarded call at each size.
 #[derive(Clone, Debug)]
 pub struct Curve {
     pub name: &'static str,
-    pub points: Vec<(u64, f64)>,
+    pub points: Vec<Point>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    pub size: u64,
+    /// Microseconds of processor time.
+    pub us: f64,
+    /// Beside the first point, run by run.
+    pub ratio: Spread,
 }
 
 impl Curve {
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, points: Vec::new() }
+    /// The dearest point beside the first.
+    pub fn steepness(&self) -> f64 {
+        self.points.iter().map(|point| point.ratio.median).fold(0.0, f64::max)
     }
 
-    /// The dearest point beside the cheapest.
-    pub fn steepness(&self) -> f64 {
-        let costs = || self.points.iter().map(|(_, cost)| *cost);
-        costs().fold(0.0, f64::max) / costs().fold(f64::INFINITY, f64::min)
+    pub fn json(&self) -> Value {
+        let point = |point: &Point| json!({ "size": point.size, "us": point.us, "ratio": point.ratio.json() });
+        json!({ "of": self.name, "points": self.points.iter().map(point).collect::<Value>() })
     }
 }
 
-const IN_TURN: usize = 1_024;
+/// How many callers have their turn at each size. Where there are fewer badges some come again, as bytes of their own: what
+/// reading the badges of so many callers costs is no matter of how many are remembered.
+const IN_TURN: u64 = 1_024;
+
+/// A guarded call at each of `desks`, by its own callers in turn; without a transport, its records forgotten.
+fn measure(name: &'static str, desks: &[(u64, Desk, Vec<PresentedCredential>)], time: Duration) -> Curve {
+    let mut works: Vec<Box<dyn FnMut() + '_>> = Vec::new();
+    for (_, desk, callers) in desks {
+        // nobody is new
+        for caller in callers {
+            desk.call(caller);
+        }
+        let mut turn = callers.iter().cycle();
+        works.push(Box::new(move || desk.call(turn.next().unwrap())));
+    }
+    let mut works: Vec<&mut dyn FnMut()> = works.iter_mut().map(|work| &mut **work as &mut dyn FnMut()).collect();
+    let found = in_turn(time, &mut works);
+    let point = |((size, ..), nanos): (&(u64, Desk, Vec<PresentedCredential>), &crate::alone::Nanos)| Point {
+        size: *size,
+        us: nanos.spread().median / 1e3,
+        ratio: nanos.ratio(&found[0]),
+    };
+    Curve { name, points: desks.iter().zip(&found).map(point).collect() }
+}
 
 fn nowhere() -> rmcp_guard::evidence::EvidenceLog {
     open_log(Evidence::Nowhere, Path::new(""))
 }
 
+fn callers(issuer: &BadgeIssuer, many: u64) -> Vec<PresentedCredential> {
+    (0..many).map(|_| Ok(CallerCredential::badge(badge(issuer)))).collect()
+}
+
 /// `sizes` rules, half of them globs; the one that decides is among them.
 pub fn rules(sizes: &[u64], time: Duration) -> Curve {
-    let credential = Ok(CallerCredential::badge(badge(&registry())));
     let at = |&size: &u64| {
         let desk = Desk::new(&nowhere(), true, |config| {
-            // two stand in the configuration already
+            // of the two that stand in the configuration already one matches
             (2..size).fold(config, |config, number| {
                 let pattern = if number % 2 == 0 { format!("tool_{number}") } else { format!("*_{number}") };
                 config.tool(pattern, ToolRequirement::authenticated())
             })
         });
-        (size, Nanos::of(time, || desk.call(&credential)).least / 1e3)
+        (size, desk, callers(&registry(), 1))
     };
-    Curve { name: "rules", points: sizes.iter().map(at).collect() }
+    measure("rules", &sizes.iter().map(at).collect::<Vec<_>>(), time)
 }
 
-/// `sizes` badges whose signatures are remembered. A thousand and twenty-four of them call in turn, from all of the memory.
+/// `sizes` badges whose signatures are remembered. A thousand and twenty-four calls come in turn, from all of the memory.
 pub fn badges(sizes: &[u64], time: Duration) -> Curve {
-    let issuer = registry();
     let at = |&size: &u64| {
-        let desk =
-            Desk::new(&nowhere(), true, |config| config.signature_cache(usize::try_from(size * 2).unwrap().max(64)));
-        let step = (size / IN_TURN as u64).max(1);
-        let mut callers = Vec::new();
-        for number in 0..size {
-            let token = badge(&issuer);
-            desk.verify(&token);
-            if number % step == 0 && callers.len() < IN_TURN {
-                callers.push(Ok(CallerCredential::badge(token)));
-            }
-        }
-        let mut turn = callers.iter().cycle();
-        (size, Nanos::of(time, || desk.call(turn.next().unwrap())).least / 1e3)
+        // twice the room, since its parts do not fill evenly
+        let room = usize::try_from(size * 2).unwrap().max(64);
+        (size, Desk::new(&nowhere(), true, |config| config.signature_cache(room)), Mutex::new(Vec::new()))
     };
-    Curve { name: "remembered badges", points: sizes.iter().map(at).collect() }
+    let desks: Vec<_> = sizes.iter().map(at).collect();
+    let most = sizes.iter().copied().max().unwrap_or(0);
+    let processors = std::thread::available_parallelism().map_or(1, |number| number.get() as u64);
+    std::thread::scope(|scope| {
+        for worker in 0..processors {
+            let desks = &desks;
+            scope.spawn(move || {
+                let (issuer, runtime) = (registry(), tokio::runtime::Builder::new_current_thread().build().unwrap());
+                for number in (worker..most).step_by(processors as usize) {
+                    let token = badge(&issuer);
+                    for (size, desk, tokens) in desks.iter().filter(|(size, ..)| number < *size) {
+                        desk.verify_on(&runtime, &token);
+                        let mut tokens = tokens.lock().unwrap();
+                        if number % (size / IN_TURN).max(1) == 0 && (tokens.len() as u64) < IN_TURN {
+                            tokens.push(token.clone());
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let again = |tokens: Mutex<Vec<String>>| {
+        let tokens = tokens.into_inner().unwrap();
+        let callers = tokens.iter().map(|token| Ok(CallerCredential::badge(token.as_str())));
+        callers.cycle().take(IN_TURN as usize).collect::<Vec<_>>()
+    };
+    let desks: Vec<_> = desks.into_iter().map(|(size, desk, tokens)| (size, desk, again(tokens))).collect();
+    measure("remembered badges", &desks, time)
 }
 
-/// `sizes` revocations, read from a registry on loopback as in production, asked about on every call.
+/// `sizes` revocations, read from a registry on loopback as in production, asked about on every call by a thousand and
+/// twenty-four callers in turn.
 pub fn revocations(sizes: &[u64], time: Duration) -> Curve {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let credential = Ok(CallerCredential::badge(badge(&registry())));
-    let at = |&size: &u64| {
-        let (origin, list) = runtime.block_on(async {
-            let origin = lists(size).await;
-            let fetcher = Fetcher::builder().dangerous_allow_loopback().build().unwrap();
-            let list = RevocationSync::builder(fetcher).issuer(&origin).build().unwrap();
-            list.sync_now().await.unwrap();
-            (origin, list)
-        });
+    let runtime = Runtime::new().unwrap();
+    let mut desks = Vec::new();
+    let mut lists = Vec::new();
+    for &size in sizes {
+        let origin = runtime.block_on(lists_of(size));
+        let fetcher = Fetcher::builder().dangerous_allow_loopback().build().unwrap();
+        let list = RevocationSync::builder(fetcher).issuer(&origin).build().unwrap();
+        runtime.block_on(list.sync_now()).unwrap();
         assert_eq!(list.revoked_badges(&origin), usize::try_from(size).ok());
-        let desk = Desk::new(&nowhere(), true, |config| config.revocations(Revocations::offline(Arc::new(list))));
-        (size, Nanos::of(time, || desk.call(&credential)).least / 1e3)
+        let issuer = BadgeIssuer::new(&origin, "key-1", badge_key()).unwrap();
+        let desk = Desk::new(&nowhere(), true, |config| {
+            config
+                .trusted_issuer(Issuer::jwks(&origin, &issuer.jwks_json()).unwrap())
+                .revocations(Revocations::offline(Arc::new(list.clone())))
+                // an issuer on loopback
+                .dangerous_dev_profile()
+        });
+        desks.push((size, desk, callers(&issuer, IN_TURN)));
+        lists.push(list);
+    }
+    // reading millions takes a good part of the time for which a list counts
+    for list in &lists {
+        runtime.block_on(list.sync_now()).unwrap();
+    }
+    measure("revocations", &desks, time)
+}
+
+/// Bare and guarded calls in memory with more and more to carry: `cells` has both, for each size.
+pub fn payload(cells: &[Vec<Cell>]) -> [Curve; 2] {
+    let curve = |name, place: usize| {
+        let costs = |cells: &Vec<Cell>| cells[place].spread(|round| round.cpu);
+        let first = cells.first().map_or(1.0, |cells| costs(cells).median);
+        let point = |cells: &Vec<Cell>| {
+            let cost = costs(cells);
+            let ratio =
+                Spread { median: cost.median / first, least: cost.least / first, greatest: cost.greatest / first };
+            Point { size: cells[place].group.content as u64, us: cost.median, ratio }
+        };
+        Curve { name, points: cells.iter().map(point).collect() }
     };
-    Curve { name: "revocations", points: sizes.iter().map(at).collect() }
+    [curve("bytes, bare call", 0), curve("bytes, guarded call", 1)]
 }
 
 /// A registry on loopback that has revoked `size` badges, a thousand on a page.
-async fn lists(size: u64) -> String {
+async fn lists_of(size: u64) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let page = move |RawQuery(query): RawQuery| async move {

@@ -8,13 +8,17 @@ use serde_json::{Value, json};
 
 use crate::connect::Transport;
 use crate::load::{Slice, World};
+use crate::peers::Peer;
 use crate::world::{Around, Caller, Evidence, Variant};
 
 /// Variants that are compared with each other, the first of which is bare rmcp.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub transport: Transport,
+    /// Whether the server has a process of its own.
     pub own_process: bool,
+    /// Whether client and server share the one thread of their runtime.
+    pub one_thread: bool,
     pub in_flight: usize,
     /// Bytes of the tool's argument, which comes back as its answer.
     pub content: usize,
@@ -96,7 +100,7 @@ impl Spread {
         Self { median: f64::midpoint(low, high), least, greatest }
     }
 
-    fn json(self) -> Value {
+    pub fn json(self) -> Value {
         json!([self.median, self.least, self.greatest])
     }
 }
@@ -116,10 +120,18 @@ impl Cell {
         Spread::of(self.rounds.iter().zip(&base.rounds).map(|(round, base)| of(round) - of(base)))
     }
 
+    /// The server without a check that this one's framework has, where it is not rmcp's.
+    pub fn own_bare<'a>(&self, cells: &'a [Self]) -> Option<&'a Self> {
+        let Around::Peer(peer) = self.variant.around else { return None };
+        let bare = Variant::peer(peer.own_bare()?);
+        cells.iter().find(|cell| cell.variant == bare)
+    }
+
     pub fn json(&self, base: &Self) -> Value {
         json!({
             "transport": self.group.transport.name(),
             "own_process": self.group.own_process,
+            "one_thread": self.group.one_thread,
             "in_flight": self.group.in_flight,
             "content_bytes": self.group.content,
             "variant": self.variant.name(),
@@ -151,7 +163,8 @@ pub fn measure<'a>(group: &'a Group, plan: &'a Plan) -> Pin<Box<dyn Future<Outpu
 async fn measure_now(group: &Group, plan: &Plan) -> Vec<Cell> {
     let mut worlds = Vec::new();
     for variant in &group.variants {
-        let world = World::start(group.transport, *variant, group.own_process, group.content, plan.logs.as_ref()).await;
+        let mut world =
+            World::start(group.transport, *variant, group.own_process, group.content, plan.logs.as_ref()).await;
         world.slice(group.in_flight, plan.slice / 4).await;
         worlds.push(world);
     }
@@ -177,25 +190,23 @@ async fn measure_now(group: &Group, plan: &Plan) -> Vec<Cell> {
     cells
 }
 
-/// Who calls, on every transport.
+/// Who calls, on every transport: beside the bare call, and with records forgotten, kept in the background, and waited for.
 pub fn callers(transport: Transport, in_flight: usize) -> Group {
-    let with = |around, caller| Variant { around, caller, ..Variant::CACHED };
-    let mut variants = vec![
-        Variant::BARE,
-        Variant::BARE_BADGE,
-        with(Around::Guard, Caller::Anonymous),
-        with(Around::Guard, Caller::Badge),
-        with(Around::Everything, Caller::Badge),
-    ];
-    // a session's badge stands in a header that its client sends each time, so it cannot be another one on each call
-    if transport != Transport::HttpStateful {
-        variants.insert(4, with(Around::Guard, Caller::ColdBadge));
+    let mut variants = vec![Variant::BARE, Variant::BARE_BADGE];
+    for evidence in [Evidence::Nowhere, Evidence::Bounded, Evidence::Strict] {
+        let with = |around, caller| Variant { around, caller, evidence, ..Variant::CACHED };
+        variants.extend([with(Around::Guard, Caller::Anonymous), with(Around::Guard, Caller::Badge)]);
+        // a session's badge stands in a header that its client sends each time, so it cannot be another one on each call
+        if transport != Transport::HttpStateful {
+            variants.push(with(Around::Guard, Caller::ColdBadge));
+        }
+        variants.push(with(Around::Everything, Caller::Badge));
     }
-    Group { transport, own_process: false, in_flight, content: 100, variants }
+    Group { transport, own_process: false, one_thread: false, in_flight, content: 100, variants }
 }
 
 /// Where records go, and which.
-pub fn evidence(transport: Transport, in_flight: usize, own_process: bool) -> Group {
+pub fn evidence(transport: Transport, own_process: bool) -> Group {
     let modes = [Evidence::Nowhere, Evidence::BestEffort, Evidence::Bounded, Evidence::Strict];
     let modes = modes
         .into_iter()
@@ -204,7 +215,30 @@ pub fn evidence(transport: Transport, in_flight: usize, own_process: bool) -> Gr
     let guarded = modes.chain(bounded);
     let shown = |it: &Variant| !own_process || it.evidence == Evidence::Bounded;
     let variants = [Variant::BARE, Variant::BARE_BADGE].into_iter().chain(guarded.filter(shown)).collect();
-    Group { transport, own_process, in_flight, content: 100, variants }
+    Group { transport, own_process, one_thread: false, in_flight: 32, content: 100, variants }
+}
+
+/// Of [`evidence`], what the targets are about.
+pub fn bounded(transport: Transport) -> Group {
+    let mut group = evidence(transport, false);
+    group.variants.retain(|it| *it == Variant::BARE || (!it.is_bare() && it.evidence == Evidence::Bounded));
+    group
+}
+
+/// Other frameworks beside ours, servers in processes of their own.
+pub fn peers(transport: Transport) -> Group {
+    let decisions = Variant { outcomes: false, receipts: false, ..Variant::CACHED };
+    let forgotten = Variant { evidence: Evidence::Nowhere, ..decisions };
+    let ours = [
+        Variant::BARE,
+        Variant { caller: Caller::Anonymous, ..forgotten },
+        forgotten,
+        decisions,
+        Variant { receipts: true, ..decisions },
+        Variant::CACHED,
+    ];
+    let variants = ours.into_iter().chain(Peer::over(transport).map(Variant::peer)).collect();
+    Group { transport, own_process: true, one_thread: false, in_flight: 32, content: 100, variants }
 }
 
 /// Client, server and guard on one thread: what a guarded call takes of its caller's thread.
@@ -219,11 +253,11 @@ pub fn thread(in_flight: usize) -> Group {
         decisions,
         Variant::CACHED,
     ];
-    Group { transport: Transport::Memory, own_process: false, in_flight, content: 100, variants }
+    Group { transport: Transport::Memory, own_process: false, one_thread: true, in_flight, content: 100, variants }
 }
 
 /// The bare and the guarded call with more to carry.
 pub fn payload(content: usize) -> Group {
     let variants = vec![Variant::BARE_BADGE, Variant::CACHED];
-    Group { transport: Transport::Memory, own_process: false, in_flight: 1, content, variants }
+    Group { transport: Transport::Memory, own_process: false, one_thread: false, in_flight: 1, content, variants }
 }

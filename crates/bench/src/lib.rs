@@ -22,9 +22,13 @@
 pub mod alone;
 pub mod connect;
 pub mod curves;
+pub mod files;
 pub mod grid;
 pub mod load;
 mod nothing;
+pub mod peers;
+pub mod plot;
 pub mod report;
+pub mod targets;
 pub mod usage;
 pub mod world;

@@ -7,14 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rmcp_guard::evidence::EvidenceLog;
-
 use crate::connect::{Client, Server, Transport};
 use crate::usage;
 use crate::world::{Caller, Variant, badge, registry};
-
-/// The longest wait for a log to come to rest after a slice.
-const REST: Duration = Duration::from_secs(5);
 
 /// One variant, ready to be called.
 #[derive(Debug)]
@@ -79,16 +74,12 @@ impl World {
         }
     }
 
-    fn log(&self) -> Option<&EvidenceLog> {
-        self.server.stack.as_ref()?.log.as_ref()
-    }
-
     /// `in_flight` loops of calls, each waiting for its answer, until `time` is over.
-    pub fn slice(&self, in_flight: usize, time: Duration) -> Pin<Box<dyn Future<Output = Slice> + '_>> {
+    pub fn slice(&mut self, in_flight: usize, time: Duration) -> Pin<Box<dyn Future<Output = Slice> + '_>> {
         Box::pin(self.slice_now(in_flight, time))
     }
 
-    async fn slice_now(&self, in_flight: usize, time: Duration) -> Slice {
+    async fn slice_now(&mut self, in_flight: usize, time: Duration) -> Slice {
         let cold = self.cold_badges(time);
         let next = Arc::new(AtomicUsize::new(0));
         let threads = usage::by_thread(None);
@@ -120,7 +111,7 @@ impl World {
         }
         let time = start.elapsed();
         let thread_cpu = usage::thread().saturating_sub(thread_cpu);
-        self.rest().await;
+        self.server.rest().await;
         let cpu = usage::process().saturating_sub(cpu);
         let server_cpu = match server {
             Some(before) => difference(&usage::by_thread(self.server.process), &before).into_values().sum(),
@@ -146,31 +137,9 @@ impl World {
             return Arc::default();
         }
         let issuer = registry();
-        let most = (time.as_secs_f64() * 25_000.0) as usize + 100;
+        let per_second = if self.transport.is_http() { 15_000.0 } else { 30_000.0 };
+        let most = (time.as_secs_f64() * per_second) as usize + 100;
         (0..most).map(|_| badge(&issuer)).collect()
-    }
-
-    /// Waits until what the log still has to do for these calls is done, so that it counts as theirs.
-    async fn rest(&self) {
-        let begun = Instant::now();
-        while begun.elapsed() < REST {
-            let at_rest = match self.log() {
-                // of a server in another process nobody can ask; its log is at rest after an interval between checkpoints
-                None if self.server.process.is_some() && !self.variant.is_bare() => {
-                    tokio::time::sleep(Duration::from_millis(1_200)).await;
-                    true
-                }
-                None => true,
-                Some(log) => {
-                    let health = log.health();
-                    health.log.is_none_or(|log| health.queued == 0 && log.published >= health.records)
-                }
-            };
-            if at_rest {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 
     pub async fn stop(self) {

@@ -1,7 +1,8 @@
 //! What rmcp-guard costs beside bare rmcp, in one run: `cargo run --release -p rmcp-guard-bench`.
 //!
-//! `--quick` takes less than a minute and shows that everything runs; `--write DIR` puts `performance.md`, `.json` and `.svg`
-//! there; `--logs DIR` puts evidence logs on that disk. `--load TRANSPORT VARIANT SECONDS` is for a profiler.
+//! `--quick` takes less than two minutes and shows that everything runs; `--write DIR` puts `performance.md`, `.json` and
+//! `.svg` there; `--logs DIR` puts evidence logs on that disk; `--only PART` measures one part. `--load TRANSPORT VARIANT
+//! SECONDS` is for a profiler.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,10 +18,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rmcp_guard_bench::connect::{Transport, serve};
-use rmcp_guard_bench::grid::{self, Cell, Plan, measure};
+use rmcp_guard_bench::curves::Curve;
+use rmcp_guard_bench::grid::{self, Cell, Group, Plan, measure};
 use rmcp_guard_bench::load::World;
+use rmcp_guard_bench::plot::plot;
+use rmcp_guard_bench::targets::{self, Target, judge};
 use rmcp_guard_bench::world::Variant;
-use rmcp_guard_bench::{alone, curves, report};
+use rmcp_guard_bench::{alone, curves, peers, report};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -46,7 +50,7 @@ fn load(runtime: &Runtime, arguments: &[String]) {
     let variant = Variant::from_word(&arguments[1]).unwrap();
     let time = Duration::from_secs(arguments[2].parse().unwrap());
     runtime.block_on(async {
-        let world = World::start(transport, variant, false, 100, None).await;
+        let mut world = World::start(transport, variant, false, 100, None).await;
         let slice = world.slice(32, time).await;
         println!("{} calls, {:?} of processor time", slice.calls, slice.cpu);
         for (name, time) in &slice.threads {
@@ -55,102 +59,169 @@ fn load(runtime: &Runtime, arguments: &[String]) {
     });
 }
 
-fn everything(runtime: &Runtime, arguments: &[String]) {
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let only = option(arguments, "--only");
-    let wanted = |part: &str| only.as_ref().is_none_or(|only| part.contains(only.as_str()));
-    let logs = option(arguments, "--logs").map(PathBuf::from);
-    let (rounds, milliseconds) = if quick { (1, 100) } else { (5, 500) };
-    let plan = Plan { rounds, slice: Duration::from_millis(milliseconds), logs };
-    let begun = Instant::now();
-    let (mut text, mut cells) = (machine(), Vec::new());
-    let add = |part: String, text: &mut String| {
-        println!("{part}");
-        text.push_str(&part);
-    };
-    println!("{text}");
+/// What is asked for.
+struct Wanted {
+    only: Option<String>,
+    quick: bool,
+    logs: Option<PathBuf>,
+}
 
-    // every wait for a log to come to rest takes up to a second, so the quick form has a part of everything
-    let in_flights: &[usize] = if quick { &[32] } else { &[1, 32] };
-    if wanted("evidence") {
-        add("\n## Where records go\n".to_owned(), &mut text);
-        let places = [(Transport::Memory, false), (Transport::HttpJson2026, false), (Transport::HttpJson2026, true)];
-        for (transport, own_process) in places.into_iter().skip(if quick { 2 } else { 0 }) {
-            let group = grid::evidence(transport, 32, own_process);
-            let part = runtime.block_on(measure(&group, &plan));
-            add(report::table(&part), &mut text);
-            cells.push(part);
-        }
+impl Wanted {
+    /// What the targets are about, and nothing else.
+    fn targets(&self) -> bool {
+        self.only.as_deref() == Some("targets")
     }
-    if wanted("thread") {
-        add("\n## One thread\n".to_owned(), &mut text);
-        let one = Builder::new_current_thread().enable_all().build().unwrap();
-        for &in_flight in in_flights {
-            let part = one.block_on(measure(&grid::thread(in_flight), &plan));
-            add(report::threads(&part), &mut text);
-            cells.push(part);
-        }
-    }
-    if wanted("callers") {
-        add("\n## Who calls, over which transport\n".to_owned(), &mut text);
-        for transport in Transport::ALL {
-            for &in_flight in in_flights {
-                let part = runtime.block_on(measure(&grid::callers(transport, in_flight), &plan));
-                add(report::table(&part), &mut text);
-                cells.push(part);
-            }
-        }
-    }
-    let time = if quick { Duration::from_millis(100) } else { Duration::from_secs(1) };
-    let mut found = json!({});
-    if wanted("alone") {
-        let alone = alone::measure(time);
-        add(report::alone(&alone), &mut text);
-        found["alone_ns"] = alone.json();
-    }
-    if wanted("allocations") {
-        let counted = allocations();
-        add(report::allocations(&counted), &mut text);
-        found["allocations"] = counted;
-    }
-    let mut lines = Vec::new();
-    if wanted("curves") {
-        let upto = |most: u64, all: &[u64]| all.iter().copied().filter(|size| *size <= most).collect::<Vec<_>>();
-        lines.push(curves::rules(&upto(if quick { 100 } else { 10_000 }, &[1, 10, 100, 1_000, 10_000]), time));
-        lines.push(curves::badges(
-            &upto(if quick { 100 } else { 1_000_000 }, &[1, 100, 10_000, 100_000, 1_000_000]),
-            time,
-        ));
-        lines.push(curves::revocations(
-            &upto(if quick { 1_000 } else { 10_000_000 }, &[0, 1_000, 100_000, 1_000_000, 10_000_000]),
-            time,
-        ));
-        let (bare, guarded) = runtime.block_on(payload(&plan, quick));
-        lines.extend([bare, guarded]);
-        add(report::curves(&lines), &mut text);
-    }
-    add(format!("\nTaken in {:.0} s.\n", begun.elapsed().as_secs_f64()), &mut text);
 
-    found["cells"] = cells.iter().flat_map(|part| part.iter().map(|cell: &Cell| cell.json(&part[0]))).collect();
-    found["curves_us"] = lines.iter().map(|curve| json!({ "of": curve.name, "points": curve.points })).collect();
-    if let Some(directory) = option(arguments, "--write") {
-        let directory = PathBuf::from(directory);
-        std::fs::write(directory.join("performance.md"), &text).unwrap();
-        std::fs::write(directory.join("performance.json"), serde_json::to_string_pretty(&found).unwrap()).unwrap();
-        std::fs::write(directory.join("performance.svg"), report::plot(&lines)).unwrap();
+    fn part(&self, part: &str) -> bool {
+        let of_targets = ["evidence", "thread", "alone", "allocations", "curves"].contains(&part);
+        self.only.as_ref().is_none_or(|only| only == part || (self.targets() && of_targets))
+    }
+
+    fn plan(&self, rounds: usize, milliseconds: u64) -> Plan {
+        let (rounds, milliseconds) = if self.quick { (1, 60) } else { (rounds, milliseconds) };
+        Plan { rounds, slice: Duration::from_millis(milliseconds), logs: self.logs.clone() }
+    }
+
+    fn upto(&self, most: u64, quickly: u64, all: &[u64]) -> Vec<u64> {
+        let most = if self.quick { quickly } else { most };
+        all.iter().copied().filter(|size| *size <= most).collect()
     }
 }
 
-/// Bare and guarded calls in memory with more and more to carry.
-async fn payload(plan: &Plan, quick: bool) -> (curves::Curve, curves::Curve) {
-    let mut lines = (curves::Curve::new("bare call, bytes"), curves::Curve::new("guarded call, bytes"));
-    let sizes: &[usize] = if quick { &[100, 10_000] } else { &[100, 1_000, 10_000, 100_000, 1_000_000] };
-    for &content in sizes {
-        let cells = measure(&grid::payload(content), plan).await;
-        lines.0.points.push((content as u64, cells[0].spread(|it| it.cpu).median));
-        lines.1.points.push((content as u64, cells[1].spread(|it| it.cpu).median));
+/// What was found so far.
+#[derive(Default)]
+struct Page {
+    text: String,
+    groups: Vec<Vec<Cell>>,
+}
+
+impl Page {
+    fn add(&mut self, part: &str) {
+        println!("{part}");
+        self.text.push_str(part);
     }
-    lines
+
+    fn measure(&mut self, runtime: &Runtime, group: &Group, plan: &Plan, show: fn(&[Cell]) -> String) {
+        let cells = runtime.block_on(measure(group, plan));
+        self.add(&show(&cells));
+        self.groups.push(cells);
+    }
+}
+
+fn everything(runtime: &Runtime, arguments: &[String]) {
+    let wanted = Wanted {
+        only: option(arguments, "--only"),
+        quick: arguments.iter().any(|argument| argument == "--quick"),
+        logs: option(arguments, "--logs").map(PathBuf::from),
+    };
+    let (begun, machine, mut page) = (Instant::now(), machine(), Page::default());
+    println!("{machine}");
+
+    servers(runtime, &wanted, &mut page);
+    let time = Duration::from_millis(if wanted.quick { 50 } else { 1_000 });
+    let mut found = json!({});
+    let alone = wanted.part("alone").then(|| alone::measure(time));
+    if let Some(alone) = &alone {
+        page.add(&report::alone(alone));
+        found["alone_ns"] = alone.json();
+    }
+    if wanted.part("allocations") {
+        found["allocations"] = allocations();
+        page.add(&report::allocations(&found["allocations"]));
+    }
+    let (by_number, by_bytes) = sizes(runtime, &wanted, time);
+    if wanted.part("curves") {
+        page.add(&report::curves(&by_number, &by_bytes));
+    }
+    let judged = judge(&page.groups, alone.as_ref(), &found["allocations"], &by_number);
+    if wanted.only.is_none() || wanted.targets() {
+        let table = targets::table(&judged);
+        println!("{table}");
+        page.text.insert_str(0, &table);
+    }
+    page.add(&format!("\nTaken in {:.0} s.\n", begun.elapsed().as_secs_f64()));
+
+    if let Some(directory) = option(arguments, "--write").map(PathBuf::from) {
+        found["machine"] = json!(machine.trim());
+        found["targets"] = judged.iter().map(Target::json).collect();
+        found["cells"] = page.groups.iter().flat_map(|cells| cells.iter().map(|cell| cell.json(&cells[0]))).collect();
+        found["curves_us"] = by_number.iter().chain(&by_bytes).map(Curve::json).collect();
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("performance.md"), machine + &page.text).unwrap();
+        std::fs::write(directory.join("performance.json"), serde_json::to_string_pretty(&found).unwrap()).unwrap();
+        if wanted.part("curves") {
+            std::fs::write(directory.join("performance.svg"), plot(&by_number, &by_bytes)).unwrap();
+        }
+    }
+}
+
+/// Servers and their clients, bare and guarded.
+fn servers(runtime: &Runtime, wanted: &Wanted, page: &mut Page) {
+    if wanted.part("evidence") {
+        page.add("\n## Where records go\n");
+        let groups = if wanted.targets() {
+            vec![grid::bounded(Transport::Memory), grid::bounded(Transport::HttpJson2026)]
+        } else {
+            let (memory, http) = (Transport::Memory, Transport::HttpJson2026);
+            vec![grid::evidence(memory, false), grid::evidence(http, false), grid::evidence(http, true)]
+        };
+        for group in groups {
+            page.measure(runtime, &group, &wanted.plan(if wanted.targets() { 21 } else { 11 }, 500), report::table);
+        }
+    }
+    if wanted.part("thread") {
+        page.add("\n## One thread\n");
+        let one = Builder::new_current_thread().enable_all().build().unwrap();
+        let in_flights: &[usize] = if wanted.targets() { &[32] } else { &[1, 32] };
+        for &in_flight in in_flights {
+            page.measure(&one, &grid::thread(in_flight), &wanted.plan(11, 300), report::threads);
+        }
+    }
+    if wanted.part("callers") {
+        page.add("\n## Who calls, over which transport\n");
+        for transport in Transport::ALL {
+            for in_flight in [1, 32] {
+                page.measure(runtime, &grid::callers(transport, in_flight), &wanted.plan(5, 150), report::table);
+            }
+        }
+    }
+    if wanted.part("peers") {
+        page.add("\n## Beside other frameworks\n");
+        match peers::build() {
+            Ok(()) => {
+                for transport in [Transport::HttpJson2026, Transport::Stdio] {
+                    page.measure(runtime, &grid::peers(transport), &wanted.plan(9, 300), report::peers);
+                }
+            }
+            Err(reason) => page.add(&format!("\nNot measured, since they could not be built: {reason}\n")),
+        }
+    }
+}
+
+/// The guarded call by the number of rules, badges and revocations, and by bytes.
+fn sizes(runtime: &Runtime, wanted: &Wanted, time: Duration) -> (Vec<Curve>, Vec<Curve>) {
+    if !wanted.part("curves") {
+        return (Vec::new(), Vec::new());
+    }
+    let badges = [1, 100, 1_000, 10_000, 100_000, 1_000_000];
+    let revocations = [0, 1_000, 100_000, 1_000_000, 10_000_000];
+    let by_number = vec![
+        curves::rules(&wanted.upto(10_000, 100, &[1, 10, 100, 1_000, 10_000]), time),
+        curves::badges(&wanted.upto(1_000_000, 1_000, &badges), time),
+        curves::revocations(&wanted.upto(10_000_000, 1_000, &revocations), time),
+    ];
+    if wanted.targets() {
+        return (by_number, Vec::new());
+    }
+    let bytes = wanted.upto(1_000_000, 10_000, &[100, 1_000, 10_000, 100_000, 1_000_000]);
+    let sizes: Vec<_> = bytes
+        .into_iter()
+        .map(|content| {
+            let group = grid::payload(usize::try_from(content).unwrap());
+            runtime.block_on(measure(&group, &wanted.plan(5, 300)))
+        })
+        .collect();
+    (by_number, curves::payload(&sizes).into())
 }
 
 /// Counted by a program of its own, which cargo makes where it is not there yet.

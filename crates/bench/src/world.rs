@@ -4,9 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::handler::server::router::tool::ToolRouter;
-use rmcp::handler::server::wrapper::Parameters;
-use rmcp::{ServerHandler, tool, tool_handler, tool_router};
 use rmcp_guard::clock::{Clock as _, SystemClock, UnixSeconds};
 use rmcp_guard::enforce::{GuardConfig, GuardConfigBuilder};
 use rmcp_guard::evidence::{EvidenceLog, EvidenceMode};
@@ -19,51 +16,14 @@ use rmcp_guard::identity::trust_store::Issuer;
 use rmcp_guard::layer::guard::{Guard, GuardLayer};
 use rmcp_guard::layer::identity::{Identity, IdentityLayer};
 use rmcp_guard::policy::ToolRequirement;
-use serde::Deserialize;
 use tower::Layer as _;
 
+use crate::files::{Files, TOOL};
 use crate::nothing::NoStore;
+use crate::peers::Peer;
 
 pub const AUDIENCE: &str = "https://files.example.com";
 const REGISTRY: &str = "https://registry.example.com";
-
-/// The tool that is called.
-pub const TOOL: &str = "read_file";
-
-/// An MCP server as a user would write it: one tool, its router built once.
-#[derive(Clone, Debug)]
-pub struct Files {
-    router: Arc<ToolRouter<Self>>,
-}
-
-#[derive(Deserialize, schemars::JsonSchema)]
-struct Read {
-    #[expect(dead_code, reason = "no file is read: what counts is the way there and back")]
-    path: String,
-    content: String,
-}
-
-#[tool_router]
-impl Files {
-    pub fn new() -> Self {
-        Self { router: Arc::new(Self::tool_router()) }
-    }
-
-    /// Answers with the content that it was sent.
-    #[tool]
-    async fn read_file(&self, Parameters(read): Parameters<Read>) -> String {
-        read.content
-    }
-}
-
-impl Default for Files {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-#[tool_handler(router = self.router)]
-impl ServerHandler for Files {}
 
 /// What stands around the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +34,8 @@ pub enum Around {
     Guard,
     /// The guard, its session layer, and the identity layer in both its positions.
     Everything,
+    /// Another framework's server and check, in a process of its own.
+    Peer(Peer),
 }
 
 /// What the caller presents.
@@ -124,8 +86,18 @@ impl Variant {
         receipts: true,
     };
 
+    /// Somebody else's server with its own check, or none.
+    pub const fn peer(peer: Peer) -> Self {
+        Self { around: Around::Peer(peer), ..Self::BARE }
+    }
+
     pub fn is_bare(&self) -> bool {
         self.around == Around::Nothing
+    }
+
+    /// Whether a log on disk is written.
+    pub fn has_log(&self) -> bool {
+        matches!(self.around, Around::Guard | Around::Everything) && self.evidence != Evidence::Nowhere
     }
 
     pub fn name(&self) -> String {
@@ -141,12 +113,13 @@ impl Variant {
             Around::Guard if !self.receipts => format!("guard, {caller}, no receipts"),
             Around::Guard => format!("guard, {caller}"),
             Around::Everything => format!("guard, {caller}, identity, sessions"),
+            Around::Peer(peer) => peer.name().to_owned(),
         }
     }
 
     pub fn evidence_name(&self) -> &'static str {
         match (self.evidence, self.outcomes) {
-            _ if self.is_bare() => "",
+            _ if !matches!(self.around, Around::Guard | Around::Everything) => "",
             (Evidence::Nowhere, false) => "forgotten, decisions",
             (Evidence::Nowhere, true) => "forgotten, + outcomes",
             (Evidence::BestEffort, false) => "best effort, decisions",
@@ -190,7 +163,11 @@ pub fn now() -> UnixSeconds {
 
 /// The issuer that the servers trust. Its key is in this source: it stands for one and is none.
 pub fn registry() -> BadgeIssuer {
-    BadgeIssuer::new(REGISTRY, "key-1", Arc::new(SigningKey::from_seed(&[1; 32]))).unwrap()
+    BadgeIssuer::new(REGISTRY, "key-1", badge_key()).unwrap()
+}
+
+pub(crate) fn badge_key() -> Arc<SigningKey> {
+    Arc::new(SigningKey::from_seed(&[1; 32]))
 }
 
 /// A badge that no other one equals: its id is random.
@@ -267,7 +244,7 @@ impl Stack {
     /// Makes the server; its log goes into `directory`, which is the log's own.
     pub fn new(variant: Variant, directory: &Path) -> Self {
         let files = Files::new();
-        if variant.is_bare() {
+        if !matches!(variant.around, Around::Guard | Around::Everything) {
             return Self { log: None, guard: None, identity: None, server: Layered::Bare(files) };
         }
         let log = open_log(variant.evidence, directory);

@@ -1,6 +1,7 @@
 //! Callers who write their records themselves, beside each other and beside the thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Held, LONG, NEVER, World, append, event, settle};
@@ -114,6 +115,33 @@ fn callers_and_the_thread_write_each_record_once_and_in_order() {
         let own: Vec<_> = texts.iter().filter_map(|text| text.strip_prefix(&prefix)).collect();
         assert!(own.iter().enumerate().all(|(place, number)| *number == place.to_string()), "{caller}: {own:?}");
     }
+}
+
+/// A record that is left to another caller is written by that one: no thread comes by for it.
+#[test]
+fn what_is_left_to_another_caller_is_written_by_it() {
+    let (_, store) = quiet();
+    // both at once, and nobody after them
+    let barrier = std::sync::Barrier::new(2);
+    let is_forgotten = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for caller in 0..2 {
+            let (store, barrier, is_forgotten) = (&store, &barrier, &is_forgotten);
+            scope.spawn(move || {
+                for number in 0..3_000 {
+                    barrier.wait();
+                    if is_forgotten.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let mut ticket = append_here(store, &format!("{caller}-{number}")).unwrap();
+                    if ticket.wait_written(LONG).is_err() {
+                        is_forgotten.store(true, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert!(!is_forgotten.load(Ordering::SeqCst));
 }
 
 /// Only the thread syncs, so a sync that hangs keeps no caller; each waits as long as it wants to.

@@ -324,3 +324,6 @@ fn compile_custom(custom: Vec<String>, problems: &mut Vec<ConfigProblem>) -> BTr
     }
     custom.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,6 +237,19 @@ fn s05_what_a_long_badge_says_is_not_kept() {
     }
 }
 
+#[test]
+fn s05_what_a_badge_of_four_kilobytes_says_is_kept_and_of_no_longer_one() {
+    let verifier = trusting_without_kid();
+    let padded = |bytes: usize| signed(Some("JWT"), None, |claims| claims["extra"] = "x".repeat(bytes).into());
+    let padding = (0..4096).rfind(|bytes| padded(*bytes).len() <= 4096).unwrap();
+    assert_eq!(padded(padding).len(), 4096);
+    for (token, kept) in [(padded(padding), true), (padded(padding + 1), false)] {
+        assert!(verify(&verifier, &token).is_ok());
+        let fact = verifier.0.signatures.get(&Sha256::digest(&token).into()).unwrap();
+        assert_eq!(fact.claims.is_some(), kept, "{} bytes", token.len());
+    }
+}
+
 /// A badge that comes back is the one that was verified: nothing of it gets lost in between.
 #[test]
 fn what_is_remembered_is_what_was_read() {
@@ -290,6 +303,39 @@ fn nothing_is_fetched_for_an_issuer_subject_or_level_that_is_not_trusted() {
     assert_eq!(keys.asked.load(Ordering::Relaxed), 0);
 }
 
+/// Attack: forged badges without end keep a processor busy with signatures; and with self-signed badges, which anybody can make,
+/// the checks of those that an issuer made are used up.
+#[test]
+fn s29_signatures_that_fail_have_a_budget() {
+    let builder = || trusting().accept_level_zero(true).signature_cache(0).signature_checks_per_second(1);
+    let after = |seconds| BadgeContext::at(NOW.saturating_add(Duration::from_secs(seconds)));
+    let good = badge(|_| ());
+    let (head, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", "A".repeat(86));
+    let own = || self_sign(&key(2), &[], Duration::from_secs(300), NOW).unwrap();
+
+    let verifier = builder().build();
+    for _ in 0..20 {
+        assert!(verify(&verifier, &good).is_ok(), "what counts costs nothing");
+    }
+    for _ in 0..10 {
+        assert_eq!(verify(&verifier, &forged), Err(BadgeErrorKind::SignatureInvalid));
+    }
+    assert_eq!(verify(&verifier, &forged), Err(BadgeErrorKind::RateLimited));
+    assert_eq!(verify(&verifier, &good), Err(BadgeErrorKind::RateLimited));
+    assert!(verify(&verifier, &own()).is_ok(), "another budget");
+    for _ in 0..2 {
+        assert!(verify_at(&verifier, &good, &after(1)).is_ok(), "one more each second, and given back");
+    }
+
+    let verifier = builder().build();
+    for _ in 0..10 {
+        assert!(verify(&verifier, &own()).is_ok());
+    }
+    assert_eq!(verify(&verifier, &own()), Err(BadgeErrorKind::RateLimited));
+    assert!(verify(&verifier, &good).is_ok());
+}
+
 #[test]
 fn keys_out_of_reach_are_a_kind_of_their_own_with_the_rfc_code() {
     let (keys, builder) = with_live_keys(&[]);
@@ -318,7 +364,7 @@ fn a_long_token_is_not_decoded() {
 #[test]
 fn claims_that_contradict_each_other_are_refused() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 24] = [
+    let cases: [(&str, Change); 26] = [
         ("jti empty", |c| c["jti"] = "".into()),
         ("jti number", |c| c["jti"] = 1.into()),
         ("iss null", |c| c["iss"] = Value::Null),
@@ -330,6 +376,10 @@ fn claims_that_contradict_each_other_are_refused() {
         ("aud of numbers", |c| c["aud"] = json!([AUDIENCE, 1])),
         ("vc list", |c| c["vc"] = json!([])),
         ("vc.type of numbers", |c| c["vc"]["type"] = json!(["VerifiableCredential", "AgentIdentity", 1])),
+        ("vc.type of a credential of another kind", |c| {
+            c["vc"]["type"] = json!(["VerifiableCredential", "Membership"]);
+        }),
+        ("vc.type of no credential", |c| c["vc"]["type"] = json!(["AgentIdentity", "Membership"])),
         ("subject text", |c| c["vc"]["credentialSubject"] = "2".into()),
         ("level null", |c| c["vc"]["credentialSubject"]["level"] = Value::Null),
         ("domain empty", |c| c["vc"]["credentialSubject"]["domain"] = "".into()),
@@ -491,6 +541,29 @@ fn an_online_source_that_knows_no_agents_denies() {
     assert_eq!(verify(&offline, &badge(|_| ())).unwrap().warnings(), ["the status of the subject is unknown"]);
 }
 
+/// Attack: the registry is kept from answering, so that a revoked badge of a low level counts.
+#[test]
+fn the_silence_of_a_live_source_denies_at_every_level() {
+    let silent = || -> Arc<dyn StatusSource> { Arc::new(StatusList::new(UnixSeconds::new(0))) };
+    for (sources, mode, passes) in [
+        (Revocations::online(silent()), "online", false),
+        (Revocations::offline(silent()), "offline", true),
+        (Revocations::hybrid(silent(), silent()), "hybrid", true),
+        (Revocations::synced(silent(), silent()), "synced", true),
+    ] {
+        assert_eq!(sources.mode().as_str(), mode);
+        let verifier = BadgeVerifier::builder().issuer(issuer(CA, 1)).audience(AUDIENCE).revocations(sources).build();
+        let low = verify(&verifier, &ca(CA, 1).issue(&request(TrustLevel::Registered), NOW).unwrap());
+        if passes {
+            let warnings = ["revocation could not be checked", "the status of the subject is unknown"];
+            assert_eq!(low.unwrap().warnings(), warnings, "{mode}");
+        } else {
+            assert_eq!(low, Err(BadgeErrorKind::RevocationCheckFailed), "{mode}");
+        }
+        assert_eq!(verify(&verifier, &badge(|_| ())), Err(BadgeErrorKind::RevocationCheckFailed), "{mode}");
+    }
+}
+
 /// A document that lists one key as `#key-1`.
 fn document(did: &str, seed: u8) -> DidDocument {
     let jwk = key(seed).public_key().to_jwk();
@@ -557,6 +630,9 @@ fn peek_reads_what_can_be_read() {
     );
     let payload = token.split('.').nth(1).unwrap();
     assert_eq!(ClaimedIdentity::peek(&format!("?.{payload}")).jti.as_deref(), Some("j"), "whatever the header");
+    let long = |bytes: usize| format!(".{payload}.{}", "a".repeat(bytes - payload.len() - 2));
+    assert_eq!(ClaimedIdentity::peek(&long(MAX_BADGE_BYTES)).jti.as_deref(), Some("j"));
+    assert_eq!(ClaimedIdentity::peek(&long(MAX_BADGE_BYTES + 1)), ClaimedIdentity::default());
     for text in ["", ".", "..", "a.b.c", "x.W10.y", "\u{0}.\u{ffff}."] {
         assert_eq!(ClaimedIdentity::peek(text), ClaimedIdentity::default(), "{text:?}");
     }

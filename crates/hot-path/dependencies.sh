@@ -41,13 +41,14 @@ echo "crates: $bare without, $guarded with those of rmcp-guard: $((guarded - bar
 ((guarded - bare <= 35)) || { echo 'more than 35'; exit 1; }
 [[ ${1:-} == --build ]] || exit 0
 
+build() { (cd "$work/$1" && CARGO_TARGET_DIR=target CARGO_INCREMENTAL=0 cargo build --quiet --locked >"$work/$1.log" 2>&1); }
+
 # wall and processor (user and system) seconds of one clean build
 times() {
     rm -rf "$work/$1/target"
     local TIMEFORMAT='%R %U %S' spent
-    spent=$({ time (cd "$work/$1" && CARGO_TARGET_DIR=target CARGO_INCREMENTAL=0 cargo build --quiet --locked) >&3 2>&3; } 2>&1 3>"$work/$1.log") ||
-        { cat "$work/$1.log" >&2; exit 1; }
-    awk '{ print $1, $2 + $3 }' <<<"$spent"
+    spent=$({ time build "$1"; } 2>&1) || { cat "$work/$1.log" >&2; exit 1; }
+    awk 'NF == 3 && $2 > 0 { print $1, $2 + $3; found = 1 } END { exit !found }' <<<"$spent"
 }
 
 # what is downloaded or compiled before is nobody's cost

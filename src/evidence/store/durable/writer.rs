@@ -15,7 +15,7 @@
 //! INVARIANT: a note leaves this thread only after the sync that covers it; see [`Writer::commit`].
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::AppendError;
@@ -108,30 +108,32 @@ pub(super) type Pen = Mutex<Option<Writer>>;
 /// The thread: does what others leave to it until the store is closed or something fails.
 pub(super) fn serve(queue: &Queue<Command>, pen: &Pen, notices: Vec<OpeningNotice>) {
     let _end = EndOfShift(pen);
-    let result = with_pen(pen, |writer| writer.open(notices)).and_then(|()| {
-        loop {
-            queue.wait();
-            match with_pen(pen, Writer::turn)? {
-                Turn::Done => {}
-                Turn::Small => std::thread::sleep(LINGER),
-                Turn::Ended => return Ok(()),
-            }
-        }
-    });
-    match result {
-        Ok(()) => queue.end(AppendError::Closed),
-        Err(error) => {
-            // No second try: after a failed fsync the kernel may have dropped the pages, and a retry that succeeds
-            // would confirm bytes that are gone.
-            report_failure(&error);
+    let act = |turn: &mut dyn FnMut(&mut Writer) -> io::Result<Turn>| {
+        let mut held = pen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_whole = !pen.is_poisoned();
+        let result = match &mut *held {
+            Some(writer) if is_whole => turn(writer),
+            _ => Err(io::Error::other("writing ended in a panic")),
+        };
+        // No second try: after a failed fsync the kernel may have dropped the pages, and a retry that succeeds would
+        // confirm bytes that are gone. Nobody writes behind this, so it is said before the pen is laid down.
+        result.inspect_err(|error| {
+            report_failure(error);
             queue.end(AppendError::Failed);
+        })
+    };
+    let mut notices = Some(notices);
+    let mut turn = act(&mut |writer| writer.open(notices.take().unwrap_or_default()));
+    while let Ok(done) = turn {
+        match done {
+            Turn::Done => {}
+            Turn::Small => std::thread::sleep(LINGER),
+            Turn::Ended => break,
         }
+        queue.wait();
+        turn = act(&mut Writer::turn);
     }
-}
-
-fn with_pen<T>(pen: &Pen, act: impl FnOnce(&mut Writer) -> io::Result<T>) -> io::Result<T> {
-    let mut held = pen.lock().map_err(|_| io::Error::other("writing ended in a panic"))?;
-    act(held.as_mut().ok_or_else(|| io::Error::other("the writer is gone"))?)
+    queue.end(AppendError::Closed);
 }
 
 fn report_failure(error: &io::Error) {
@@ -158,11 +160,12 @@ enum Turn {
 
 impl Writer {
     /// Makes what opening found durable.
-    fn open(&mut self, notices: Vec<OpeningNotice>) -> io::Result<()> {
+    fn open(&mut self, notices: Vec<OpeningNotice>) -> io::Result<Turn> {
         for notice in notices {
             self.notice(notice.name, notice.members)?;
         }
-        self.commit()
+        self.commit()?;
+        Ok(Turn::Done)
     }
 
     /// The thread's turn: what is queued, what was asked for, and what is due.

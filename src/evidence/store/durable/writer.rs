@@ -15,7 +15,7 @@
 //! INVARIANT: a note leaves this thread only after the sync that covers it; see [`Writer::commit`].
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::AppendError;
@@ -109,8 +109,8 @@ pub(super) type Pen = Mutex<Option<Writer>>;
 pub(super) fn serve(queue: &Queue<Command>, pen: &Pen, notices: Vec<OpeningNotice>) {
     let _end = EndOfShift(pen);
     let act = |turn: &mut dyn FnMut(&mut Writer) -> io::Result<Turn>| {
-        let mut held = pen.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_whole = !pen.is_poisoned();
+        let (mut held, is_whole) =
+            pen.lock().map_or_else(|poisoned| (poisoned.into_inner(), false), |held| (held, true));
         let result = match &mut *held {
             Some(writer) if is_whole => turn(writer),
             _ => Err(io::Error::other("writing ended in a panic")),

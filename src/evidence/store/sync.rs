@@ -1,4 +1,4 @@
-//! The locks between callers and the writing thread: the standard library's, or loom's, which tries every interleaving.
+//! The locks between callers and the writing thread: the standard library's, or loom's, which tries interleavings.
 
 #[cfg(all(test, loom))]
 pub(in crate::evidence) use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU64};

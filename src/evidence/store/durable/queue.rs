@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::super::progress::Place;
-use super::super::sync::{Condvar, Mutex, lock};
+use super::super::sync::{Condvar, Mutex, MutexGuard, lock};
 use super::super::{AppendError, Progress, Reservation, Room, Ticket};
 
 /// A record on its way.
@@ -138,10 +138,8 @@ impl<C> Queue<C> {
         // the thread comes by when a commit is due
         let waits = urgency == Urgency::Soon && state.due.is_some();
         state.pressing |= !waits;
-        let wakes = !waits && urgency != Urgency::Here && std::mem::take(&mut state.idle);
-        drop(state);
-        if wakes {
-            self.work.notify_one();
+        if !waits && urgency != Urgency::Here {
+            self.wake(state);
         }
         Ok(self.progress.ticket_with_place(sequence, place))
     }
@@ -150,11 +148,7 @@ impl<C> Queue<C> {
     pub(super) fn hurry(&self) {
         let mut state = lock(&self.state);
         state.hurry = true;
-        let wakes = std::mem::take(&mut state.idle);
-        drop(state);
-        if wakes {
-            self.work.notify_one();
-        }
+        self.wake(state);
     }
 
     /// Writes what is queued on this thread by `turn`, where nobody else holds the pen; the thread sees to what is left.
@@ -174,7 +168,7 @@ impl<C> Queue<C> {
                 return;
             }
         }
-        self.wake();
+        self.wake(lock(&self.state));
     }
 
     /// Gives back places before anybody is told what is written: who is told finds room for the next.
@@ -186,8 +180,10 @@ impl<C> Queue<C> {
     }
 
     /// Wakes the thread, if it sleeps.
-    fn wake(&self) {
-        if std::mem::take(&mut lock(&self.state).idle) {
+    fn wake(&self, mut state: MutexGuard<'_, State<C>>) {
+        let sleeps = std::mem::take(&mut state.idle);
+        drop(state);
+        if sleeps {
             self.work.notify_one();
         }
     }
@@ -196,13 +192,12 @@ impl<C> Queue<C> {
     pub(super) fn set_due(&self, due: Option<Instant>) {
         let mut state = lock(&self.state);
         // a thread that sleeps until then wakes by itself
-        let wakes = state.due.is_none() && due.is_some() && std::mem::take(&mut state.idle);
+        let wakes = state.due.is_none() && due.is_some();
         state.due = due;
         // what was left for a commit that is done waits for nothing
         state.pressing |= due.is_none() && !state.items.is_empty();
-        drop(state);
         if wakes {
-            self.work.notify_one();
+            self.wake(state);
         }
     }
 

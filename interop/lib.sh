@@ -1,5 +1,5 @@
-# Shared by the scripts in the folders beside it, which source it: third parties at pinned versions, kept in a cache, and
-# servers that are started and stopped. Exit 77 means skipped, with the reason said.
+# Shared by the scripts in the folders beside it, which source it: third parties at pinned versions, kept in a cache,
+# servers that are started and stopped, and the conformance suite. Exit 77 means skipped, with the reason said.
 
 interop=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${INTEROP_CACHE:-${CARGO_TARGET_DIR:-$interop/../target}/interop}
@@ -97,4 +97,33 @@ start() {
 stop() { # its process id
     kill "$1"
     wait "$1" || fail "a server ended with $?"
+}
+
+# The official conformance suite against each of the associative array `tested`, who is named `bare` among them, all at the
+# same time, once for each set of options in the array `runs`: check by check, the others must do as the bare one does. A
+# failed check is no failure: only a difference is. What the suite says of each is in $work/results/NAME/RUN.
+# Arguments: what they are to the suite, the option that tells it of one, a command that looks at the results too.
+compare_with_bare() {
+    # Some checks are about time, of which a busy machine has too little: what differs has to differ twice.
+    compare_once "$@" || { echo 'once more, since a difference may be one of time'; compare_once "$@"; }
+}
+compare_once() {
+    local name pid suites=()
+    rm -rf "$work/results"
+    for name in "${!tested[@]}"; do
+        run_suite "$name" "$1" "$2" "${tested[$name]}" &
+        suites+=($!)
+    done
+    for pid in "${suites[@]}"; do wait "$pid" || fail 'the suite itself failed'; done
+    "${@:3}"
+    "$node" "$interop/conformance/compare.mjs" "$work/results" "${runs[@]}"
+}
+run_suite() {
+    local name=$1 run options
+    shift
+    for run in "${!runs[@]}"; do
+        read -ra options <<<"${runs[$run]}"
+        "$node" "$modules/@modelcontextprotocol/conformance/dist/index.js" "$@" "${options[@]}" \
+            -o "$work/results/$name/$run" >"$work/suite.$name.$run" 2>&1 || [[ $? == 1 ]] || return 1
+    done
 }

@@ -71,10 +71,21 @@ need_python() {
     [[ -n $found ]] || skip 'Python 3.12 is not installed'
     install_pip() {
         "$found" -m venv "$2" || return 1
-        "$2/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$1"
+        "$2/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "$1"
     }
     install_once "python-$1" "$2" -- install_pip "$2"
     python=$installed/bin/python
+}
+
+# As `need_python`, for a script that shows something without it too: says so and returns 1 where it cannot be had.
+have_python() {
+    local found code=0
+    found=$(need_python "$@" >&2 && echo "$python") || code=$?
+    case $code in
+        0) python=$found ;;
+        77) return 1 ;;
+        *) exit 1 ;;
+    esac
 }
 
 # Starts a server whose first line on standard output is its URL; sets `url` and `server`. Arguments: a name, the command.

@@ -7,15 +7,7 @@ binary=$(realpath "${1:?the path of the rmcp-guard binary}")
 shift
 [[ $# -gt 0 ]] || { echo 'the command of our tests is missing'; exit 2; }
 tests=("$@")
-
-work=$(mktemp -d)
-witness=
-cleanup() {
-    [[ -z $witness ]] || kill "$witness" 2>/dev/null || true
-    rm -rf "$work"
-}
-trap cleanup EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
+source "$here/../lib.sh"
 
 # -- what there is of others ----------------------------------------------------------------------------------------------
 
@@ -35,22 +27,7 @@ else
 fi
 
 stock=
-python=
-for candidate in python3 python3.12 python3.13 python3.14 "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
-if [[ -z $python ]]; then
-    echo 'SKIPPED: aics-tlog and aics-witness: they need Python 3.12'
-elif ! "$python" -m venv "$work/venv" >/dev/null 2>&1; then
-    echo 'SKIPPED: aics-tlog and aics-witness: this Python has no venv'
-elif ! "$work/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt"; then
-    echo 'SKIPPED: aics-tlog and aics-witness: they cannot be installed from PyPI'
-else
-    stock=("$work/venv/bin/python" "$here/stock.py")
-fi
+if have_python aics "$here/requirements.txt"; then stock=("$python" "$here/stock.py"); fi
 [[ -n $go || -n $stock ]] || exit 77
 
 # -- our logs before their verifiers --------------------------------------------------------------------------------------
@@ -142,15 +119,16 @@ port=$("${stock[@]}" free-port)
 url=http://127.0.0.1:$port
 export AICS_WITNESS_CONFIG=$work/witness/witness.json
 mkdir "$work/witness"
-aics=$work/venv/bin/aics-witness
+aics=$(dirname "$python")/aics-witness
 "$aics" init --name witness.example/w1 --listen "127.0.0.1:$port" >"$work/witness.out" 2>&1
 vkey=$(grep -Eo 'witness\.example/w1\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+' "$work/witness.out" | head -n 1)
 [[ -n $vkey ]] || { cat "$work/witness.out"; fail 'the witness has no key'; }
 "$aics" add-log --origin log.example/interop/1000 --vkey "$(cat "$work/ours/1000.vkey")" >/dev/null 2>&1
 "$aics" serve >"$work/witness.log" 2>&1 &
 witness=$!
+children+=("$witness")
 for _ in $(seq 100); do
-    if "$work/venv/bin/python" -c "import urllib.request; urllib.request.urlopen('$url/healthz')" 2>/dev/null; then
+    if "$python" -c "import urllib.request; urllib.request.urlopen('$url/healthz')" 2>/dev/null; then
         break
     fi
     kill -0 "$witness" 2>/dev/null || { cat "$work/witness.log"; fail 'the witness does not run'; }

@@ -10,8 +10,8 @@ import { promisify } from 'node:util';
 const [programs, world, modules, callers, ...pythons] = process.argv.slice(2);
 const here = import.meta.dirname;
 const run = promisify(execFile);
-// the Inspector keeps state in its user's home
-const env = { ...process.env, HOME: world };
+// the Inspector keeps state in its user's home, and Python would keep a cache beside its modules
+const env = { ...process.env, HOME: world, PYTHONDONTWRITEBYTECODE: '1' };
 const python = Object.fromEntries(pythons.map((it) => it.split('=', 2)));
 const badge = readFileSync(join(world, 'reader.badge.jws'), 'utf8').trim();
 const agent = readFileSync(join(world, 'reader.did'), 'utf8').trim();

@@ -1,45 +1,26 @@
-"""FastMCP, both eras. Takes the job as a file; prints a line of JSON for each call."""
-
-import asyncio
-import json
-import sys
+"""FastMCP, both eras."""
 
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
 from fastmcp.exceptions import ToolError
 
-with open(sys.argv[1]) as file:
-    JOB = json.load(file)
+from python import JOB, main, text_of
 
 
-def client(headers):
+def connect(headers):
     if "url" in JOB:
         return Client(StreamableHttpTransport(JOB["url"], headers=headers), mode=JOB["era"])
     program, *args = JOB["command"]
     return Client(StdioTransport(program, args, keep_alive=False), mode=JOB["era"])
 
 
-async def call(session, case):
-    meta = {"capiscio_caller_badge": JOB["badge"]} if case["credential"] == "meta" else None
+async def call(client, name, arguments, meta):
     try:
-        result = await session.call_tool(case["tool"], case["arguments"], meta=meta)
-        error, text = False, "".join(getattr(content, "text", "") for content in result.content)
+        result = await client.call_tool(name, arguments, meta=meta)
     except ToolError as denial:
         # how FastMCP tells its caller of a tool's error
-        error, text = True, str(denial)
-    print(json.dumps({"name": case["name"], "isError": error, "text": text}), flush=True)
+        return {"isError": True, "text": str(denial)}
+    return {"isError": False, "text": text_of(result)}
 
 
-async def main():
-    if "url" not in JOB:
-        async with client({}) as session:
-            for case in JOB["cases"]:
-                await call(session, case)
-        return
-    for case in JOB["cases"]:
-        headers = {"X-Capiscio-Badge": JOB["badge"]} if case["credential"] == "header" else {}
-        async with client(headers) as session:
-            await call(session, case)
-
-
-asyncio.run(main())
+main(connect, call)

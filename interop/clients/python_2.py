@@ -1,15 +1,11 @@
-"""mcp 2.x, both eras. Takes the job as a file; prints a line of JSON for each call."""
+"""mcp 2.x, both eras."""
 
-import asyncio
-import json
-import sys
 from contextlib import asynccontextmanager
 
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
-with open(sys.argv[1]) as file:
-    JOB = json.load(file)
+from python import JOB, main, text_of
 
 
 @asynccontextmanager
@@ -24,23 +20,9 @@ async def connect(headers):
             yield client
 
 
-async def call(client, case):
-    meta = {"capiscio_caller_badge": JOB["badge"]} if case["credential"] == "meta" else None
-    result = await client.call_tool(case["tool"], case["arguments"], meta=meta)
-    text = "".join(getattr(content, "text", "") for content in result.content)
-    print(json.dumps({"name": case["name"], "isError": bool(result.is_error), "text": text, "meta": result.meta}), flush=True)
+async def call(client, name, arguments, meta):
+    result = await client.call_tool(name, arguments, meta=meta)
+    return {"isError": bool(result.is_error), "text": text_of(result), "meta": result.meta}
 
 
-async def main():
-    if "url" not in JOB:
-        async with connect({}) as client:
-            for case in JOB["cases"]:
-                await call(client, case)
-        return
-    for case in JOB["cases"]:
-        headers = {"X-Capiscio-Badge": JOB["badge"]} if case["credential"] == "header" else {}
-        async with connect(headers) as client:
-            await call(client, case)
-
-
-asyncio.run(main())
+main(connect, call)

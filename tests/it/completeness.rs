@@ -343,7 +343,7 @@ async fn in_best_effort_mode_calls_equal_records_and_counted_drops() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path().join("log");
     // far fewer places than calls in flight, each of which holds two
-    let options = EvidenceLog::options().mode(EvidenceMode::BestEffort).queue(16);
+    let options = EvidenceLog::options().mode(EvidenceMode::BestEffort).queue(16).wait_limit(PATIENCE);
     let log = options.create_or_open(&directory).unwrap();
     let rules = config(&log).dangerous_dev_profile();
     let rules = ["succeed", "heed", "hurry", "ignore"]
@@ -371,7 +371,8 @@ async fn a_log_that_has_ended_denies_in_every_mode() {
     for mode in [EvidenceMode::Strict, EvidenceMode::Bounded, EvidenceMode::BestEffort] {
         for transport in [Transport::Duplex, Transport::HttpStatelessJson] {
             let directory = tempfile::tempdir().unwrap();
-            let log = EvidenceLog::options().mode(mode).create_or_open(directory.path().join("log")).unwrap();
+            let options = EvidenceLog::options().mode(mode).wait_limit(PATIENCE);
+            let log = options.create_or_open(directory.path().join("log")).unwrap();
             let rules = config(&log).dangerous_dev_profile();
             let guard = GuardLayer::new(rules.build().unwrap());
             let demo = Demo::default();

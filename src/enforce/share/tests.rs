@@ -93,7 +93,9 @@ async fn s29_callers_who_show_who_they_are_have_places_that_strangers_cannot_tak
     let issuer = TestIssuer::new().unwrap();
     for mode in [EvidenceMode::Strict, EvidenceMode::Bounded] {
         let temporary = tempfile::tempdir().unwrap();
-        let log = EvidenceLog::options().mode(mode).queue(8).create_or_open(temporary.path().join("log")).unwrap();
+        // longer than a slow disk takes
+        let options = EvidenceLog::options().mode(mode).queue(8).wait_limit(Duration::from_secs(2));
+        let log = options.create_or_open(temporary.path().join("log")).unwrap();
         let enforcer = enforcer(&issuer, log.clone());
         let hold = || enforcer.begin(Call::tool("open", None), &ANONYMOUS, Recording::Call);
         let flood: Vec<_> = std::iter::repeat_with(hold).take(500).collect();

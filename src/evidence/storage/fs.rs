@@ -2,10 +2,10 @@
 //!
 //! On Windows the directory's access control list takes the place of the modes, and names cannot be synced.
 
-use std::cell::OnceCell;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::{MAX_DIRECTORY_NAMES, PathKind, Storage, StorageFile, StorageLock};
 
@@ -187,12 +187,12 @@ impl StorageLock for FsLock {}
 struct FsFile {
     file: File,
     /// Tells the file from others, which cannot change while it is open.
-    identity: OnceCell<Metadata>,
+    identity: OnceLock<Metadata>,
 }
 
 impl FsFile {
     const fn new(file: File) -> Self {
-        Self { file, identity: OnceCell::new() }
+        Self { file, identity: OnceLock::new() }
     }
 
     fn identity(&self) -> io::Result<&Metadata> {
@@ -206,12 +206,12 @@ impl FsFile {
 
 impl StorageFile for FsFile {
     #[cfg(unix)]
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
     }
 
     #[cfg(not(unix))]
-    fn write_at(&mut self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match seek_write(&self.file, bytes, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -244,11 +244,11 @@ impl StorageFile for FsFile {
         self.file.metadata().map(|metadata| metadata.len())
     }
 
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    fn sync_all(&mut self) -> io::Result<()> {
+    fn sync_all(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 

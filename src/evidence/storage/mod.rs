@@ -58,18 +58,18 @@ pub(crate) enum PathKind {
 /// Held by the one writer of an instance; dropping it unlocks.
 pub(crate) trait StorageLock: fmt::Debug + Send + Sync + 'static {}
 
-/// An open file.
-pub(crate) trait StorageFile: fmt::Debug + Send + 'static {
+/// An open file. It can be written to while it is being synced.
+pub(crate) trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// Writes all of `bytes` at `offset`.
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Reads into `buffer` from `offset`; fewer bytes only at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
-    /// fdatasync(2).
-    fn sync_data(&mut self) -> io::Result<()>;
+    /// fdatasync(2), of what was written before it began.
+    fn sync_data(&self) -> io::Result<()>;
     /// fsync(2).
-    fn sync_all(&mut self) -> io::Result<()>;
+    fn sync_all(&self) -> io::Result<()>;
     /// Whether `path` still names this file: it was not removed, renamed away or replaced.
     fn is_still_at(&self, path: &Path) -> io::Result<bool> {
         Ok(self.length_at(path)?.is_some())
@@ -105,7 +105,7 @@ pub(crate) fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8], dur
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(TEMPORARY_SUFFIX);
     let temporary = path.with_file_name(name);
-    let mut file = match storage.create_new(&temporary) {
+    let file = match storage.create_new(&temporary) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             storage.remove_file(&temporary)?;
             storage.create_new(&temporary)?

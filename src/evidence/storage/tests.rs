@@ -10,7 +10,7 @@ fn behaves_like_a_file_system(storage: &dyn Storage, root: &Path) {
     storage.create_dir(&directory).unwrap();
     storage.create_dir(&directory).unwrap();
     let path = child(&directory, "one");
-    let mut file = storage.create_new(&path).unwrap();
+    let file = storage.create_new(&path).unwrap();
     assert_eq!(storage.create_new(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
     file.write_at(3, b"defg").unwrap();
     assert_eq!(file.len().unwrap(), 7);
@@ -108,7 +108,7 @@ fn what_is_made_is_private() {
 /// A file of two synced sectors `a`, overwritten with three of `b`, in a directory that is synced.
 fn half_written(seed: u64) -> (SimDisk, Box<dyn StorageFile>) {
     let disk = SimDisk::new(seed);
-    let mut file = disk.create_new(Path::new("/file")).unwrap();
+    let file = disk.create_new(Path::new("/file")).unwrap();
     file.write_at(0, &[b'a'; 1024]).unwrap();
     file.sync_data().unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
@@ -120,7 +120,7 @@ fn half_written(seed: u64) -> (SimDisk, Box<dyn StorageFile>) {
 fn a_crash_keeps_any_part_of_what_no_sync_has_covered() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..300 {
-        let (disk, mut file) = half_written(1);
+        let (disk, file) = half_written(1);
         let after = disk.crash(seed);
         assert!(file.write_at(0, b"x").is_err() && file.sync_data().is_err());
         let bytes = after.bytes("/file");
@@ -138,7 +138,7 @@ fn a_name_is_durable_with_its_directory_only() {
     for seed in 0..50 {
         let disk = SimDisk::new(seed);
         replace_file(&disk, Path::new("/kept"), b"1", true).unwrap();
-        let mut file = disk.create_new(Path::new("/file")).unwrap();
+        let file = disk.create_new(Path::new("/file")).unwrap();
         file.write_at(0, b"x").unwrap();
         file.sync_all().unwrap();
         let after = disk.crash(seed);
@@ -172,7 +172,7 @@ fn changes_of_names_may_survive_out_of_order() {
 fn a_failed_sync_loses_pages_and_calls_them_clean() {
     let mut lost = 0;
     for seed in 0..100 {
-        let (disk, mut file) = half_written(seed);
+        let (disk, file) = half_written(seed);
         disk.inject(Fault::nth(Operation::Sync, 1, DiskError::Io).on("/file"));
         assert!(file.sync_data().is_err());
         // what is read back, and what the next sync says, is no proof of anything
@@ -185,7 +185,7 @@ fn a_failed_sync_loses_pages_and_calls_them_clean() {
 
 #[test]
 fn a_killed_process_leaves_what_it_wrote() {
-    let (disk, mut file) = half_written(1);
+    let (disk, file) = half_written(1);
     let _lock = disk.lock(Path::new("/LOCK")).unwrap();
     let after = disk.restart(1);
     assert!(file.write_at(0, b"x").is_err());
@@ -215,7 +215,7 @@ fn power_is_cut_at_a_chosen_change() {
 #[test]
 fn a_full_disk_still_takes_what_needs_no_room() {
     let disk = SimDisk::new(1);
-    let mut file = disk.create_new(Path::new("/file")).unwrap();
+    let file = disk.create_new(Path::new("/file")).unwrap();
     file.write_at(0, &[1; 4096]).unwrap();
     disk.set_capacity(Some(5000));
     assert_eq!(disk.free_bytes(Path::new("/")), Some(904));
@@ -245,7 +245,7 @@ fn faults_hit_what_they_name() {
 
 #[test]
 fn syncs_can_be_held() {
-    let (disk, mut file) = half_written(1);
+    let (disk, file) = half_written(1);
     disk.hold(Operation::Sync, "");
     let syncing = std::thread::spawn(move || file.sync_data());
     // the disk is not locked meanwhile

@@ -209,7 +209,7 @@ fn write_durable(storage: &dyn Storage, directory: &Path, tile: TilePath, bytes:
 /// Overwrites a file with zeros, as far as the disk takes that literally, and removes it.
 fn wipe(storage: &dyn Storage, path: &Path) -> Result<(), TileError> {
     let overwrite = || {
-        let mut file = storage.open(path)?;
+        let file = storage.open(path)?;
         let length = file.len()?;
         let mut offset = 0_u64;
         while offset < length {

@@ -310,7 +310,7 @@ impl TileWriter {
     }
 
     fn write_again(&self, path: &Path, bytes: &[u8]) -> io::Result<Box<dyn StorageFile>> {
-        let mut file = self.storage.open(path)?;
+        let file = self.storage.open(path)?;
         file.write_at(0, bytes)?;
         Ok(file)
     }
@@ -319,7 +319,7 @@ impl TileWriter {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(temporary);
-        let mut file = match self.storage.create_new(&temporary) {
+        let file = match self.storage.create_new(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.create_parents(path)?;
                 self.storage.create_new(&temporary)?
@@ -342,7 +342,7 @@ impl TileWriter {
     }
 
     fn sync_files(&mut self) -> Result<(), TileError> {
-        for (path, mut file) in self.unsynced.drain(..) {
+        for (path, file) in self.unsynced.drain(..) {
             file.sync_data().map_err(|error| TileError::io(&path, error))?;
         }
         Ok(())

@@ -35,7 +35,7 @@ use super::merkle::Hash;
 
 pub(crate) use pool::WalKeeper;
 pub(crate) use reader::WalReader;
-pub(crate) use writer::WalWriter;
+pub(crate) use writer::{WalSync, WalWriter};
 
 /// How segments are made. Lengths are at least 128 KiB and at most 1 GiB; others are taken for the nearest of these.
 #[derive(Clone, Copy, Debug)]

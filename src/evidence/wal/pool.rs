@@ -110,7 +110,7 @@ impl Pool {
         frames: impl Iterator<Item = Vec<u8>>,
     ) -> io::Result<(PathBuf, Box<dyn StorageFile>, u64)> {
         let block = header.encode().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut file = self.storage.open(&spare.path)?;
+        let file = self.storage.open(&spare.path)?;
         let mut end = 0_u64;
         for bytes in std::iter::once(block).chain(frames) {
             file.write_at(end, &bytes)?;
@@ -139,8 +139,8 @@ impl Pool {
         let name = spare_name(self.next_spare_number()?);
         let path = child(&self.directory, &name);
         let temporary = child(&self.directory, &format!("{name}{TEMPORARY_SUFFIX}"));
-        let mut file = self.storage.create_new(&temporary)?;
-        let filled = fill_with_zeros(&mut *file, 0, bytes).and_then(|()| file.sync_all());
+        let file = self.storage.create_new(&temporary)?;
+        let filled = fill_with_zeros(&*file, 0, bytes).and_then(|()| file.sync_all());
         drop(file);
         if let Err(error) = filled {
             // a full disk gets its room back; what cannot be removed now is removed by the next opening
@@ -220,7 +220,7 @@ impl Pool {
 }
 
 /// Overwrites the bytes `from..to`, unsynced.
-pub(super) fn fill_with_zeros(file: &mut dyn StorageFile, from: u64, to: u64) -> io::Result<()> {
+pub(super) fn fill_with_zeros(file: &dyn StorageFile, from: u64, to: u64) -> io::Result<()> {
     let zeros = vec![0; FILL_BYTES.min(usize::try_from(to.saturating_sub(from)).unwrap_or(FILL_BYTES))];
     let mut at = from;
     while at < to {
@@ -303,8 +303,8 @@ impl WalKeeper {
         let mut done = Vec::new();
         let result = loop {
             let Some(spare) = self.pool.state().spares.pop() else { break Ok(()) };
-            let wiped = self.pool.storage.open(&spare.path).and_then(|mut file| {
-                fill_with_zeros(&mut *file, 0, spare.bytes)?;
+            let wiped = self.pool.storage.open(&spare.path).and_then(|file| {
+                fill_with_zeros(&*file, 0, spare.bytes)?;
                 file.sync_data()
             });
             if let Err(error) = wiped {

@@ -116,8 +116,8 @@ impl WalReader {
     /// Asked again after more was written, it goes on.
     ///
     /// A broken frame is [`WalError::Damaged`] when a sync had confirmed it: it stands before `until`, or a later segment
-    /// exists, or a whole frame behind it says that everything before was synced when it was written. Otherwise it
-    /// is what a crash left of the last write: a disk may store the end of a write and lose its beginning, so whole
+    /// exists, or a whole frame behind it says that everything before was synced when it was written, or two commits stand
+    /// behind it, of which the second was written after the sync of the first. Otherwise it is what a crash left of the last write: a disk may store the end of a write and lose its beginning, so whole
     /// frames behind a broken one are no damage by themselves. They are given up; nobody was told that they are durable.
     pub(crate) fn next(&mut self, until: Option<WalPosition>) -> Result<Option<OwnedFrame>, WalError> {
         let Some(until) = until else { return self.next_to_the_end() };
@@ -267,7 +267,7 @@ impl WalReader {
     }
 
     /// Looks through everything behind the broken frame at the cursor. `None`: there is a whole frame which says that
-    /// everything before it was synced. Otherwise how many bytes are torn, at least.
+    /// everything before it was synced, or there are two whole commits. Otherwise how many bytes are torn, at least.
     fn scan_tail(&self, mark: [u8; FRAME_HEADER_BYTES]) -> Result<Option<u64>, WalError> {
         let end = self.segment.header.bytes;
         let mut torn_to = self.offset;
@@ -280,6 +280,7 @@ impl WalReader {
         let mut budget = rest.saturating_mul(2).saturating_add(1 << 20);
         let mut block = vec![0; usize::try_from(rest).unwrap_or(usize::MAX).min(READ_BYTES + MAX_FRAME_BYTES)];
         let mut at = self.offset;
+        let mut commits = 0_u32;
         while at < end {
             let read = self.segment.file.read_at(at, &mut block)?;
             let bytes = block.get(..read).unwrap_or_default();
@@ -298,7 +299,8 @@ impl WalReader {
                 let cost = u64::try_from(header.frame_bytes()).unwrap_or(u64::MAX);
                 budget = budget.checked_sub(cost).ok_or_else(|| self.damaged("frames inside each other"))?;
                 if header.verify(&self.segment.header.seed, body).is_some() {
-                    if header.after_sync {
+                    commits = commits.saturating_add(u32::from(header.kind == FrameKind::Commit));
+                    if header.after_sync || commits > 1 {
                         return Ok(None);
                     }
                     torn_to = torn_to.max(place.saturating_add(cost)).min(end);

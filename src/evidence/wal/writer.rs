@@ -32,6 +32,8 @@ pub(crate) struct WalWriter {
     batch: Vec<u8>,
     /// Something was written that no sync has covered.
     unsynced: bool,
+    /// A commit is among it, or in the batch.
+    unsynced_commit: bool,
     /// Why nothing more is written.
     failed: Option<&'static str>,
 }
@@ -39,11 +41,9 @@ pub(crate) struct WalWriter {
 /// The segment that is being written.
 #[derive(Debug)]
 struct Current {
-    path: PathBuf,
-    file: Box<dyn StorageFile>,
+    opened: Arc<Opened>,
     number: u64,
     run: u64,
-    bytes: u64,
     seed: Seed,
     /// Where the next batch goes.
     end: u64,
@@ -51,7 +51,15 @@ struct Current {
     check: Check,
 }
 
-impl Current {
+/// The file of a segment.
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    file: Box<dyn StorageFile>,
+    bytes: u64,
+}
+
+impl Opened {
     /// A file that was removed or cut would go on taking records that nobody ever finds: looked at before the first write
     /// behind a sync, and before each sync.
     fn look(&self) -> io::Result<()> {
@@ -60,6 +68,22 @@ impl Current {
             Some(length) if length != self.bytes => Err(io::Error::other("the segment was changed by somebody else")),
             Some(_) => Ok(()),
         }
+    }
+}
+
+/// What was written up to a place and is to be synced. The sync needs no writer, so it keeps nobody from writing on.
+#[derive(Debug)]
+pub(crate) struct WalSync {
+    opened: Arc<Opened>,
+    end: u64,
+    covers_commit: bool,
+}
+
+impl WalSync {
+    /// Makes what was written durable (fdatasync). Whatever comes of it is to be [told](WalWriter::end_sync) the writer.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        self.opened.look()?;
+        self.opened.file.sync_data()
     }
 }
 
@@ -199,8 +223,8 @@ impl WalWriter {
             return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
         }
         let Header { number, run, bytes, seed, origin, .. } = header;
-        let current = Current { path, file, number, run, bytes, seed, end, check };
-        Ok(Self { origin, pool, current, batch: Vec::new(), unsynced: false, failed: None })
+        let current = Current { opened: Arc::new(Opened { path, file, bytes }), number, run, seed, end, check };
+        Ok(Self { origin, pool, current, batch: Vec::new(), unsynced: false, unsynced_commit: false, failed: None })
     }
 
     /// What keeps spare segments ready and releases old ones; for another thread.
@@ -236,7 +260,7 @@ impl WalWriter {
     }
 
     fn room_left(&self) -> usize {
-        let left = usize::try_from(self.current.bytes.saturating_sub(self.current.end)).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.current.opened.bytes.saturating_sub(self.current.end)).unwrap_or(usize::MAX);
         left.saturating_sub(self.batch.len()).saturating_sub(RESERVED_BYTES).saturating_sub(FRAME_HEADER_BYTES)
     }
 
@@ -257,14 +281,19 @@ impl WalWriter {
         };
         let (path, file, end) = self.pool.begin(&spare, &header, std::iter::empty())?;
         let (run, check) = (self.current.run, Check::default());
-        self.current = Current { path, file, number, run, bytes: header.bytes, seed, end, check };
+        let opened = Arc::new(Opened { path, file, bytes: header.bytes });
+        self.current = Current { opened, number, run, seed, end, check };
         Ok(())
     }
 
-    /// Adds a frame to the batch in memory. A body longer than an entry may be makes the next [`write`](Self::write) fail.
+    /// Adds a frame to the batch in memory. A body longer than an entry may be makes the next [`write`](Self::write) fail;
+    /// so does a commit before a sync covers the one before, since readers tell damage by that.
     ///
     /// `leaf` is the leaf hash of an entry, which saves making it here.
     pub(crate) fn push(&mut self, kind: FrameKind, body: &[u8], leaf: Option<&Hash>) {
+        if kind == FrameKind::Commit && std::mem::replace(&mut self.unsynced_commit, true) {
+            self.failed = Some("a commit came before the one before was synced");
+        }
         let after_sync = self.batch.is_empty() && !self.unsynced;
         match write_frame(&mut self.batch, &self.current.seed, (kind, after_sync), body, leaf) {
             Some(check) => self.current.check = check,
@@ -289,14 +318,14 @@ impl WalWriter {
         let length = u64::try_from(self.batch.len()).unwrap_or(u64::MAX);
         let end = current.end.saturating_add(length);
         self.batch.extend_from_slice(&END_MARK);
-        if current.end.saturating_add(u64::try_from(self.batch.len()).unwrap_or(u64::MAX)) > current.bytes {
+        if current.end.saturating_add(u64::try_from(self.batch.len()).unwrap_or(u64::MAX)) > current.opened.bytes {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the batch is longer than the room for it"));
         }
         if !self.unsynced {
-            current.look()?;
+            current.opened.look()?;
         }
         self.unsynced = true;
-        current.file.write_at(current.end, &self.batch)?;
+        current.opened.file.write_at(current.end, &self.batch)?;
         current.end = end;
         self.batch.clear();
         self.batch.shrink_to(RETAINED_BATCH_BYTES);
@@ -309,13 +338,25 @@ impl WalWriter {
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.check_usable()?;
         if self.unsynced {
-            let current = &mut self.current;
-            current
-                .look()
-                .and_then(|()| current.file.sync_data())
-                .inspect_err(|_| self.failed = Some("a sync failed"))?;
-            self.unsynced = false;
+            let sync = self.begin_sync();
+            let synced = sync.run();
+            self.end_sync(&sync, synced)?;
         }
+        Ok(())
+    }
+
+    /// A [`sync`](Self::sync) that is done without this writer, which may write meanwhile but not begin another segment.
+    pub(crate) fn begin_sync(&self) -> WalSync {
+        let covers_commit = self.unsynced_commit;
+        WalSync { opened: Arc::clone(&self.current.opened), end: self.current.end, covers_commit }
+    }
+
+    /// Takes note of how `sync` ended.
+    pub(crate) fn end_sync(&mut self, sync: &WalSync, synced: io::Result<()>) -> io::Result<()> {
+        synced.inspect_err(|_| self.failed = Some("a sync failed"))?;
+        // what was written meanwhile is not covered, and the next frame must not say so
+        self.unsynced = self.current.end != sync.end;
+        self.unsynced_commit &= !sync.covers_commit;
         Ok(())
     }
 
@@ -328,12 +369,17 @@ impl WalWriter {
     pub(crate) fn wipe_spares(&mut self) -> io::Result<()> {
         self.check_usable()?;
         self.keeper().wipe_spares()?;
-        let current = &mut self.current;
-        fill_with_zeros(&mut *current.file, current.end, current.bytes)
-            .and_then(|()| current.file.sync_data())
+        let Current { opened, end, .. } = &self.current;
+        fill_with_zeros(&*opened.file, *end, opened.bytes)
+            .and_then(|()| opened.file.sync_data())
             .inspect_err(|_| self.failed = Some("a sync failed"))?;
-        self.unsynced = false;
+        (self.unsynced, self.unsynced_commit) = (false, false);
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn has_unsynced_commit(&self) -> bool {
+        self.unsynced_commit
     }
 }
 

@@ -179,7 +179,7 @@ impl SimFile {
 }
 
 impl StorageFile for SimFile {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_writable()?;
         self.disk.run(Operation::Write, &self.path, |world, outcome| {
             // one that fails or is the last may have begun
@@ -207,12 +207,13 @@ impl StorageFile for SimFile {
             .run(Operation::Inspect, &self.path, |world, _| Ok(u64::try_from(world.file(self.id)?.now.len()).unwrap()))
     }
 
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
+        let begun = self.disk.world().file(self.id)?.begin_sync();
         self.disk.run(Operation::Sync, &self.path, |world, outcome| {
             let mut random = world.random.clone();
             let file = world.file_mut(self.id)?;
             match outcome {
-                Outcome::Pass => file.sync(),
+                Outcome::Pass => file.sync(&begun),
                 Outcome::Fail(_) => file.fail_sync(&mut random),
                 // whatever a crash keeps
                 Outcome::LastOne => {}
@@ -222,7 +223,7 @@ impl StorageFile for SimFile {
         })
     }
 
-    fn sync_all(&mut self) -> io::Result<()> {
+    fn sync_all(&self) -> io::Result<()> {
         self.sync_data()
     }
 

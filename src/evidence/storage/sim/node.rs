@@ -23,12 +23,22 @@ pub(super) enum Node {
 pub(super) struct FileNode {
     pub(super) now: Vec<u8>,
     pub(super) disk: Vec<u8>,
-    /// Unsynced sectors with what was written to them, oldest first.
-    pub(super) dirty: BTreeMap<usize, Vec<Sector>>,
-    /// Unsynced lengths.
-    pub(super) lengths: Vec<usize>,
+    /// Unsynced sectors with what was written to them and by which write, oldest first.
+    pub(super) dirty: BTreeMap<usize, Vec<(u64, Sector)>>,
+    /// Unsynced lengths, and by which write.
+    pub(super) lengths: Vec<(u64, usize)>,
+    /// Writes so far.
+    pub(super) writes: u64,
     /// Sectors that a failed sync has lost, and that are taken for clean.
     pub(super) lost: BTreeSet<usize>,
+}
+
+/// What a file held when a sync of it began.
+#[derive(Debug)]
+pub(super) struct Begun {
+    writes: u64,
+    length: usize,
+    dirty: Vec<(usize, Sector)>,
 }
 
 #[derive(Clone, Default)]
@@ -124,9 +134,10 @@ impl FileNode {
         if bytes.is_empty() {
             return;
         }
+        self.writes += 1;
         if end > self.now.len() {
             self.now.resize(end, 0);
-            self.lengths.push(end);
+            self.lengths.push((self.writes, end));
         }
         self.now[offset..end].copy_from_slice(bytes);
         for sector in offset / SECTOR..end.div_ceil(SECTOR) {
@@ -134,18 +145,27 @@ impl FileNode {
             if versions.len() == MAX_VERSIONS {
                 versions.remove(0);
             }
-            versions.push(sector_of(&self.now, sector));
+            versions.push((self.writes, sector_of(&self.now, sector)));
             self.lost.remove(&sector);
         }
     }
 
-    pub(super) fn sync(&mut self) {
-        self.disk.resize(self.now.len(), 0);
-        for sector in self.dirty.keys() {
-            put_sector(&mut self.disk, *sector, &sector_of(&self.now, *sector));
+    pub(super) fn begin_sync(&self) -> Begun {
+        let dirty = self.dirty.keys().map(|sector| (*sector, sector_of(&self.now, *sector))).collect();
+        Begun { writes: self.writes, length: self.now.len(), dirty }
+    }
+
+    /// Ends a sync; what was written since it began is not durable by it.
+    pub(super) fn sync(&mut self, begun: &Begun) {
+        self.disk.resize(begun.length, 0);
+        for (sector, bytes) in &begun.dirty {
+            put_sector(&mut self.disk, *sector, bytes);
         }
-        self.dirty.clear();
-        self.lengths.clear();
+        self.dirty.retain(|_, versions| {
+            versions.retain(|(write, _)| *write > begun.writes);
+            !versions.is_empty()
+        });
+        self.lengths.retain(|(write, _)| *write > begun.writes);
     }
 
     /// A part reaches the disk; what does not is taken for clean.
@@ -162,7 +182,7 @@ impl FileNode {
         let mut disk = self.disk.clone();
         let length = match random.below(self.lengths.len() + 1) {
             0 => disk.len(),
-            drawn => self.lengths[drawn - 1],
+            drawn => self.lengths[drawn - 1].1,
         };
         disk.resize(length, 0);
         let survivors = Survivors::draw(random, self.dirty.len());
@@ -181,7 +201,7 @@ impl FileNode {
                 }
             };
             if survives {
-                put_sector(&mut disk, *sector, &versions[version]);
+                put_sector(&mut disk, *sector, &versions[version].1);
             }
         }
         disk

@@ -138,7 +138,7 @@ impl PrivateDir {
         if file_state(&*self.storage, &path)? == FileState::Missing {
             return Ok(false);
         }
-        let overwritten = self.storage.open(&path).and_then(|mut file| {
+        let overwritten = self.storage.open(&path).and_then(|file| {
             let length = usize::try_from(file.len()?).unwrap_or(usize::MAX).clamp(KEY_BYTES, 1 << 16);
             file.write_at(0, &vec![0; length])?;
             file.sync_all()

@@ -141,8 +141,12 @@ impl DurableStore {
         event: Vec<u8>,
     ) -> Result<Ticket, AppendError> {
         let ticket = self.queue.append(reservation, event, Urgency::Here)?;
-        self.queue.write_here(&self.pen, |held| held.as_mut().map_or(Wrote::Nothing, Writer::write_quickly));
+        self.write_here();
         Ok(ticket)
+    }
+
+    pub(super) fn write_here(&self) {
+        self.queue.write_here(&self.pen, |held| held.as_mut().map_or(Wrote::Nothing, Writer::write_quickly));
     }
 
     /// [`append`](EvidenceStore::append) for a record that nobody waits for: it is written with the next one, or by the next

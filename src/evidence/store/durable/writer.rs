@@ -7,12 +7,13 @@
 //! In strict mode entries and commit frame go out in one write. In the others entries are written at once, so that those
 //! who wait for write(2) wait for nothing else, and the commit frame with its note goes out in front of the sync.
 //!
-//! A caller may [write](Writer::write_quickly) its record itself, as one write(2) into room that is there, while no sync is
-//! under way: that takes a fraction of what waking the thread and being woken takes. Whatever can take long is the thread's.
-//! Writing holds the pen, so a disk that hangs in such a write holds the one worker that came first; the others leave their
+//! A caller may [write](Writer::write_quickly) its record itself, as one write(2) into room that is there: that takes a
+//! fraction of what waking the thread and being woken takes. Whatever can take long is the thread's, and it lays the pen down
+//! for its syncs: a slow disk makes nobody wait who does not wait for a sync. Writing holds the pen, so a disk that hangs in such a write holds the one worker that came first; the others leave their
 //! records to the queue, where each waits no longer than its limit.
 //!
-//! INVARIANT: a note leaves this thread only after the sync that covers it; see [`Writer::commit`].
+//! INVARIANT: a note leaves this thread only after the sync that covers it; see [`Writer::commit`]. What is written during
+//! a sync is not covered by it.
 
 use std::io;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::evidence::merkle::{Frontier, Hash};
 use crate::evidence::note::{NoteSigner, VerifierKey, sign_note};
 use crate::evidence::sink::RecordSink;
 use crate::evidence::storage::{Storage, StorageLock};
-use crate::evidence::wal::{FrameKind, WalPosition, WalWriter};
+use crate::evidence::wal::{FrameKind, WalPosition, WalSync, WalWriter};
 use crate::evidence::{EvidenceId, NoticeRecord, Record};
 
 use super::follow::Follow;
@@ -128,6 +129,11 @@ pub(super) fn serve(queue: &Queue<Command>, pen: &Pen, notices: Vec<OpeningNotic
         match done {
             Turn::Done => {}
             Turn::Small => std::thread::sleep(LINGER),
+            Turn::Sync(commit) => {
+                let mut synced = Some(commit.sync.run());
+                turn = act(&mut |writer| writer.end_turn_of(&commit, synced.take().unwrap_or(Ok(()))));
+                continue;
+            }
             Turn::Ended => break,
         }
         queue.wait();
@@ -150,12 +156,25 @@ impl Drop for EndOfShift<'_> {
 }
 
 /// How the thread's turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Turn {
     Done,
     /// With a small batch, where nobody waits for a sync.
     Small,
+    /// With a sync that is to be done without the pen, so that callers write on meanwhile.
+    Sync(Commit),
     Ended,
+}
+
+/// A note that is written and not yet synced.
+#[derive(Debug)]
+struct Commit {
+    sync: WalSync,
+    position: WalPosition,
+    /// Entries under the note.
+    size: u64,
+    /// Callers' records among them and in the logs before.
+    done: u64,
 }
 
 impl Writer {
@@ -185,11 +204,27 @@ impl Writer {
             return Ok(Turn::Ended);
         }
         if self.due().is_some_and(|due| hurry || due <= Instant::now()) {
-            self.commit()?;
+            return self.begin_commit().map(Turn::Sync);
         }
+        self.end_turn()?;
+        Ok(if small && !self.is_strict() { Turn::Small } else { Turn::Done })
+    }
+
+    fn end_turn(&mut self) -> io::Result<()> {
         self.roll_if_due()?;
         self.queue.set_due(self.due());
-        Ok(if small && !self.is_strict() { Turn::Small } else { Turn::Done })
+        Ok(())
+    }
+
+    /// The rest of a turn whose sync was done without the pen.
+    fn end_turn_of(&mut self, commit: &Commit, synced: io::Result<()>) -> io::Result<Turn> {
+        self.end_commit(commit, synced)?;
+        if self.queue.state().1 == Some(AppendError::Failed) {
+            // a caller's write did meanwhile, and has said so
+            return Ok(Turn::Ended);
+        }
+        self.end_turn()?;
+        Ok(Turn::Done)
     }
 
     /// A caller's turn: what is queued, where that is one write that should not take long. Tells nobody.
@@ -301,6 +336,13 @@ impl Writer {
 
     /// Signs the tree, writes what is not written, syncs, and only then tells anybody.
     pub(super) fn commit(&mut self) -> io::Result<()> {
+        let commit = self.begin_commit()?;
+        let synced = commit.sync.run();
+        self.end_commit(&commit, synced)
+    }
+
+    /// A commit up to its sync.
+    fn begin_commit(&mut self) -> io::Result<Commit> {
         let log = &mut self.log;
         let size = log.frontier.size();
         let text = Checkpoint::new(log.origin.to_string(), size, log.frontier.root()).to_text();
@@ -308,15 +350,21 @@ impl Writer {
         let note = sign_note(&text, &signers).map_err(io::Error::other)?;
         log.wal.push(FrameKind::Commit, &note, None);
         let position = self.write()?;
+        Ok(Commit { sync: self.log.wal.begin_sync(), position, size, done: self.done })
+    }
+
+    fn end_commit(&mut self, commit: &Commit, synced: io::Result<()>) -> io::Result<()> {
         let log = &mut self.log;
-        log.wal.sync()?;
-        log.committed = size;
+        log.wal.end_sync(&commit.sync, synced)?;
+        log.committed = commit.size;
         self.last_commit = Instant::now();
         let follow = Arc::clone(&log.follow);
-        let written = self.take_written();
-        self.queue.tell(written);
-        self.queue.progress.set_durable(self.done);
-        follow.committed(position, size);
+        if self.is_strict() {
+            let written = self.take_written();
+            self.queue.tell(written);
+        }
+        self.queue.progress.set_durable(commit.done);
+        follow.committed(commit.position, commit.size);
         Ok(())
     }
 

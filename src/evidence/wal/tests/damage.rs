@@ -70,6 +70,43 @@ fn the_start_of_a_write_may_be_lost_and_its_end_kept() {
     assert!(is_damaged(&read_disk(&disk)));
 }
 
+/// What is written while a sync is under way is not covered by it: the frame behind it does not say so, and what is lost of
+/// it is no damage.
+#[test]
+fn what_is_written_during_a_sync_may_be_lost() {
+    let (disk, mut log) = committed();
+    let confirmed = log.frames.len() + 2;
+    log.write(&[40]).unwrap();
+    let sync = log.wal.begin_sync();
+    let from = usize::try_from(log.wal.write().unwrap().offset).unwrap();
+    log.write(&[90]).unwrap();
+    let synced = sync.run();
+    log.wal.end_sync(&sync, synced).unwrap();
+    log.write(&[500]).unwrap();
+    let whole = disk.bytes(SEGMENT);
+    disk.edit(SEGMENT, |bytes| bytes[from..from + 20].fill(0));
+    assert_eq!(tail_of(&disk).0, confirmed);
+    // the sync of the next commit covers it, and the commit behind that says so
+    disk.edit(SEGMENT, |bytes| bytes.clone_from(&whole));
+    let sync = log.wal.begin_sync();
+    log.write(&[10]).unwrap();
+    let synced = sync.run();
+    log.wal.end_sync(&sync, synced).unwrap();
+    log.write(&[10]).unwrap();
+    assert_eq!(tail_of(&disk).0, log.frames.len());
+    disk.edit(SEGMENT, |bytes| bytes[from..from + 20].fill(0));
+    assert!(is_damaged(&read_disk(&disk)));
+}
+
+#[test]
+fn a_commit_waits_for_the_sync_of_the_one_before() {
+    let (_, mut log) = committed();
+    log.write(&[40]).unwrap();
+    log.wal.push(FrameKind::Commit, b"too early", None);
+    assert!(log.wal.write().is_err());
+    assert!(log.wal.sync().is_err());
+}
+
 /// One bit of each byte; [`every_flipped_bit_is_damage_or_the_end`] flips them all.
 #[test]
 fn a_flipped_bit_is_damage_or_the_end() {

@@ -54,7 +54,7 @@ impl Log {
         self.frontier.size()
     }
 
-    /// Writes a batch of entries of these lengths (or a little more) with a commit behind them.
+    /// Writes a batch of entries of these lengths (or a little more), with a commit behind them if the one before is synced.
     fn write(&mut self, lengths: &[usize]) -> io::Result<WalPosition> {
         for length in lengths {
             assert!(self.wal.room(&self.frontier)? >= *length);
@@ -65,9 +65,11 @@ impl Log {
             self.frontier.push(leaf);
             self.frames.push((FrameKind::Entry, entry));
         }
-        let commit = format!("tree of {}", self.size()).into_bytes();
-        self.wal.push(FrameKind::Commit, &commit, None);
-        self.frames.push((FrameKind::Commit, commit));
+        if !self.wal.has_unsynced_commit() {
+            let commit = format!("tree of {}", self.size()).into_bytes();
+            self.wal.push(FrameKind::Commit, &commit, None);
+            self.frames.push((FrameKind::Commit, commit));
+        }
         self.wal.write()
     }
 

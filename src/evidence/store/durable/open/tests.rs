@@ -456,6 +456,8 @@ fn frames_that_are_whole_and_wrong_are_refused() {
         let mut log = world.open();
         log.append(3);
         wrong(&mut log);
+        log.epoch.wal.write().unwrap();
+        log.epoch.wal.sync().unwrap();
         log.append(1);
         drop(log);
         let mut found = world.open_as(Creation::Open).unwrap_err().kind();

@@ -9,7 +9,7 @@ use crate::evidence::{AppendError, Entry, EvidenceMode, EvidenceStore as _};
 /// A store that is asked for more than it can take says so to each caller; what it took is there.
 #[test]
 fn no_record_is_skipped_in_silence() {
-    let world = World::new(1, EvidenceMode::Bounded);
+    let world = World::new(1, EvidenceMode::Strict);
     let store = world.open().unwrap();
     let held = Held::new(&world.disk);
     let mut accepted = Vec::new();

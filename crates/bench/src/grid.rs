@@ -30,8 +30,8 @@ pub struct Group {
 pub struct Plan {
     pub rounds: usize,
     pub slice: Duration,
-    /// Where logs go; a temporary directory where it is `None`.
-    pub logs: Option<PathBuf>,
+    /// Where logs go, and stay.
+    pub logs: PathBuf,
 }
 
 /// One variant of one group, round by round.
@@ -163,8 +163,7 @@ pub fn measure<'a>(group: &'a Group, plan: &'a Plan) -> Pin<Box<dyn Future<Outpu
 async fn measure_now(group: &Group, plan: &Plan) -> Vec<Cell> {
     let mut worlds = Vec::new();
     for variant in &group.variants {
-        let mut world =
-            World::start(group.transport, *variant, group.own_process, group.content, plan.logs.as_ref()).await;
+        let mut world = World::start(group.transport, *variant, group.own_process, group.content, &plan.logs).await;
         world.slice(group.in_flight, plan.slice / 4).await;
         worlds.push(world);
     }

@@ -1,7 +1,7 @@
 //! Closed loops of calls for a while, and what they took.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,6 @@ pub struct World {
     server: Server,
     client: Arc<Client>,
     content: Arc<str>,
-    _directory: tempfile::TempDir,
 }
 
 /// What one slice of calls took.
@@ -39,39 +38,24 @@ pub struct Slice {
 }
 
 impl World {
+    /// Its log is a directory in `logs` and stays there: a file system that has just removed thousands of files is slow to
+    /// make new ones, which whoever is measured next would pay for.
     pub fn start(
         transport: Transport,
         variant: Variant,
         own_process: bool,
         content: usize,
-        logs: Option<&PathBuf>,
+        logs: &Path,
     ) -> Pin<Box<dyn Future<Output = Self> + '_>> {
         Box::pin(Self::start_now(transport, variant, own_process, content, logs))
     }
 
-    async fn start_now(
-        transport: Transport,
-        variant: Variant,
-        own_process: bool,
-        content: usize,
-        logs: Option<&PathBuf>,
-    ) -> Self {
-        let directory = match logs {
-            Some(logs) => tempfile::tempdir_in(logs).unwrap(),
-            None => tempfile::tempdir().unwrap(),
-        };
-        let log = directory.path().join("log");
+    async fn start_now(transport: Transport, variant: Variant, own_process: bool, content: usize, logs: &Path) -> Self {
+        let log = tempfile::tempdir_in(logs).unwrap().keep().join("log");
         let badge = (variant.caller != Caller::Anonymous).then(|| badge(&registry()));
         let mut server = Server::start(transport, variant, own_process, &log).await;
         let client = server.connect(transport, variant, &log, badge.as_deref()).await;
-        Self {
-            variant,
-            transport,
-            server,
-            client: Arc::new(client),
-            content: "x".repeat(content).into(),
-            _directory: directory,
-        }
+        Self { variant, transport, server, client: Arc::new(client), content: "x".repeat(content).into() }
     }
 
     /// `in_flight` loops of calls, each waiting for its answer, until `time` is over.

@@ -1,8 +1,8 @@
 //! What rmcp-guard costs beside bare rmcp, in one run: `cargo run --release -p rmcp-guard-bench`.
 //!
 //! `--quick` takes less than two minutes and shows that everything runs; `--write DIR` puts `performance.md`, `.json` and
-//! `.svg` there; `--logs DIR` puts evidence logs on that disk; `--only PART` measures one part. `--load TRANSPORT VARIANT
-//! SECONDS` is for a profiler.
+//! `.svg` there; `--logs DIR` puts evidence logs (some 10 GB, until the end) on that disk; `--only PART` measures one part.
+//! `--load TRANSPORT VARIANT SECONDS` is for a profiler.
 
 #![expect(
     clippy::unwrap_used,
@@ -50,7 +50,8 @@ fn load(runtime: &Runtime, arguments: &[String]) {
     let variant = Variant::from_word(&arguments[1]).unwrap();
     let time = Duration::from_secs(arguments[2].parse().unwrap());
     runtime.block_on(async {
-        let mut world = World::start(transport, variant, false, 100, None).await;
+        let logs = tempfile::tempdir().unwrap();
+        let mut world = World::start(transport, variant, false, 100, logs.path()).await;
         let slice = world.slice(32, time).await;
         println!("{} calls, {:?} of processor time", slice.calls, slice.cpu);
         for (name, time) in &slice.threads {
@@ -63,7 +64,7 @@ fn load(runtime: &Runtime, arguments: &[String]) {
 struct Wanted {
     only: Option<String>,
     quick: bool,
-    logs: Option<PathBuf>,
+    logs: PathBuf,
 }
 
 impl Wanted {
@@ -109,10 +110,12 @@ impl Page {
 }
 
 fn everything(runtime: &Runtime, arguments: &[String]) {
+    let logs = option(arguments, "--logs").map_or_else(std::env::temp_dir, PathBuf::from);
+    let logs = tempfile::tempdir_in(logs).unwrap();
     let wanted = Wanted {
         only: option(arguments, "--only"),
         quick: arguments.iter().any(|argument| argument == "--quick"),
-        logs: option(arguments, "--logs").map(PathBuf::from),
+        logs: logs.path().to_owned(),
     };
     let (begun, machine, mut page) = (Instant::now(), machine(), Page::default());
     println!("{machine}");

@@ -40,8 +40,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let decisions = Variant { outcomes: false, ..Variant::CACHED };
     let without = Variant { receipts: false, ..Variant::CACHED };
+    let logs = tempfile::tempdir().unwrap();
     for variant in [Variant::BARE, Variant::BARE_BADGE, decisions, Variant::CACHED, without] {
-        let world = runtime.block_on(World::start(Transport::Memory, variant, false, 100, None));
+        let world = runtime.block_on(World::start(Transport::Memory, variant, false, 100, logs.path()));
         let name = format!("in memory, {} {}", variant.name(), variant.evidence_name());
         found.insert(name.trim_end().to_owned(), count(|| runtime.block_on(world.calls(1))));
     }

@@ -9,8 +9,9 @@ use crate::enforce::config::file::{IssuerLimits, Reader, Section};
 
 const ADVICE: &str = "needs the network; build rmcp-guard with its feature `registry`";
 
+/// Nothing, and no unit struct either: `Network::default()` is right for its twin too.
 #[derive(Debug, Default)]
-pub(super) struct Network;
+pub(super) struct Network {}
 
 impl Network {
     #[expect(clippy::unused_self, reason = "as its twin")]
@@ -25,7 +26,7 @@ pub(super) const fn open_revocations(_: &mut GuardConfigBuilder) {}
 
 impl Reader<'_> {
     pub(super) fn discovered(&mut self, key: String, _: String, _: IssuerLimits) {
-        self.builder.problem(format!("{key}.discover"), ADVICE);
+        self.builder.problem(key + ".discover", ADVICE);
     }
 
     pub(super) fn network_revocations(&mut self, _: &str, _: Option<PathBuf>, _: Option<PathBuf>) {

@@ -43,7 +43,7 @@ const ROOMS: &[Room] = &[
         crates: &["tracing"],
         exceptions: &[("evidence/note/", "ed25519_dalek")], // the log's own signatures
     },
-    Room { name: "policy", rooms: &["identity"], crates: &["globset"], exceptions: &[] },
+    Room { name: "policy", rooms: &["identity"], crates: &[], exceptions: &[] },
     Room {
         name: "enforce",
         rooms: &["policy", "identity", "evidence", "clock", "encoding"],
@@ -98,7 +98,6 @@ const WATCHED: &[&str] = &[
     "sse_stream",
     "futures_util",
     "ed25519_dalek",
-    "globset",
     "toml",
     "tracing",
 ];

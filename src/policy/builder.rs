@@ -191,11 +191,7 @@ fn compile_rules(tools: Vec<(String, ToolRequirement)>, problems: &mut Vec<Confi
     if problems.len() > before {
         return Default::default();
     }
-    let Some(names) = NameTable::new(&patterns) else {
-        problems.push(ConfigProblem::new("tools", "the globs together are too large; write fewer or shorter ones"));
-        return Default::default();
-    };
-    (rules, names)
+    (rules, NameTable::new(&patterns))
 }
 
 /// Reports rules that can never decide and rules that cannot be told apart.
@@ -288,11 +284,7 @@ fn compile_fallback(
             .push(ConfigProblem::new("allowed_tools", "has no requirement to go with; write `default_requirement`"));
         return None;
     };
-    let Some(names) = NameTable::new(&patterns) else {
-        problems
-            .push(ConfigProblem::new("allowed_tools", "the globs together are too large; write fewer or shorter ones"));
-        return None;
-    };
+    let names = NameTable::new(&patterns);
     let texts = BTreeSet::from_iter(texts).into_iter().collect();
     Some(Fallback { text, requirement, scope: Scope::Named { names, texts, requirement_first: seed } })
 }

@@ -1,12 +1,9 @@
 //! Tool patterns: the peer's glob rules (Go `path.Match`), and which of several rules is the most specific.
 //!
-//! A pattern is parsed here, strictly, and handed to globset in a form in which globset can see no syntax of its own.
-//! The parsed form also says what globset cannot: how specific a pattern is, and whether two can match one name.
+//! A pattern is parsed here, strictly, into one token for each step through a name. The tokens say whether a name matches,
+//! how specific a pattern is, and whether two can match one name.
 
 use std::cmp::Reverse;
-use std::fmt::Write as _;
-
-use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// The longest tool pattern in bytes: room for the longest tool name with every character escaped.
 pub const MAX_PATTERN_BYTES: usize = 512;
@@ -59,8 +56,9 @@ pub enum PatternError {
     NeverMatches,
 }
 
+/// One step through a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Token {
+pub(super) enum Token {
     Literal(char),
     /// one ASCII character of this set: `?`, or a class of at least two
     OneOf(AsciiSet),
@@ -77,11 +75,20 @@ impl Token {
             Self::Star => AsciiSet::NO_SLASH,
         }
     }
+
+    /// Whether a step through this token can take `character`.
+    fn takes(self, character: char) -> bool {
+        match self {
+            Self::Literal(literal) => literal == character,
+            Self::OneOf(set) => set.has(character),
+            Self::Star => character != '/',
+        }
+    }
 }
 
 /// A set of ASCII characters, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct AsciiSet(u128);
+pub(super) struct AsciiSet(u128);
 
 impl AsciiSet {
     const NONE: Self = Self(0);
@@ -99,6 +106,10 @@ impl AsciiSet {
 
     const fn overlaps(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    fn has(self, character: char) -> bool {
+        character.is_ascii() && self.0 & (1 << u32::from(character)) != 0
     }
 
     fn iter(self) -> impl Iterator<Item = char> {
@@ -155,13 +166,19 @@ impl ToolPattern {
             .collect()
     }
 
-    /// Whether `name` matches. A policy compiles its patterns once; this form is for a single look.
+    /// Whether `name` matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        if let Some(exact) = self.exact_name() {
-            return exact == name;
-        }
-        GlobTable::new(std::iter::once(self)).is_some_and(|table| table.first_match(name).is_some())
+        // no look-alike gets through a class or a `?`
+        let is_comparable = name.is_ascii() || self.is_plain_star() || self.exact_name().is_some();
+        is_comparable && matches(&self.tokens, name)
+    }
+
+    /// What stands between [`literal_prefix`](Self::literal_prefix) and [`literal_suffix`](Self::literal_suffix); of a glob.
+    pub(super) fn wild_tokens(&self) -> &[Token] {
+        let is_wild = |token: &Token| !matches!(token, Token::Literal(_));
+        let (first, last) = (self.tokens.iter().position(is_wild), self.tokens.iter().rposition(is_wild));
+        first.zip(last).and_then(|(first, last)| self.tokens.get(first..=last)).unwrap_or_default()
     }
 
     /// The more specific of two globs has the smaller rank: longest literal prefix, then most literal characters.
@@ -176,11 +193,19 @@ impl ToolPattern {
 
     /// The literal characters after the last wildcard, last one first.
     pub(crate) fn literal_suffix_reversed(&self) -> String {
-        let literal = |token: &Token| match *token {
+        self.suffix_reversed().collect()
+    }
+
+    /// The literal characters after the last wildcard.
+    pub(super) fn literal_suffix(&self) -> String {
+        self.suffix_reversed().collect::<Vec<_>>().into_iter().rev().collect()
+    }
+
+    fn suffix_reversed(&self) -> impl Iterator<Item = char> {
+        self.tokens.iter().rev().map_while(|token| match *token {
             Token::Literal(character) => Some(character),
             Token::OneOf(_) | Token::Star => None,
-        };
-        self.tokens.iter().rev().map_while(literal).collect()
+        })
     }
 
     fn prefix(&self) -> impl Iterator<Item = char> {
@@ -198,7 +223,7 @@ impl ToolPattern {
     }
 
     /// Whether this is `*`, the one glob that also takes names outside ASCII.
-    fn is_plain_star(&self) -> bool {
+    pub(super) fn is_plain_star(&self) -> bool {
         self.tokens == [Token::Star]
     }
 
@@ -244,51 +269,6 @@ impl ToolPattern {
         }
         false
     }
-
-    /// The pattern in globset's syntax, in which every character stands for itself inside a class.
-    fn to_globset(&self) -> String {
-        let mut glob = String::new();
-        for token in &self.tokens {
-            match *token {
-                Token::Literal(character) if character.is_ascii_alphanumeric() || character == '_' => {
-                    glob.push(character);
-                }
-                // `[!` and `[^` would negate
-                Token::Literal(character @ ('!' | '^')) => {
-                    let _ = write!(glob, "\\{character}");
-                }
-                Token::Literal(character) => {
-                    let _ = write!(glob, "[{character}]");
-                }
-                Token::OneOf(AsciiSet::NO_SLASH) => glob.push('?'),
-                Token::OneOf(set) => write_class(&mut glob, set),
-                Token::Star => glob.push('*'),
-            }
-        }
-        glob
-    }
-}
-
-/// Writes a class by its members: `]` is literal when it is first, `-` when first or last, `!` and `^` when not first.
-fn write_class(glob: &mut String, set: AsciiSet) {
-    if set == AsciiSet::NONE.with('!', '!').with('^', '^') {
-        glob.push_str("{\\!,\\^}");
-        return;
-    }
-    // the sort is stable: the rest keeps its order between the two ends
-    let mut members: Vec<char> = set.iter().collect();
-    members.sort_by_key(|character| match character {
-        ']' => 0,
-        '!' | '^' => 2,
-        '-' => 3,
-        _ => 1,
-    });
-    if matches!(members.first(), Some('!' | '^')) {
-        members.rotate_right(1);
-    }
-    glob.push('[');
-    glob.extend(members);
-    glob.push(']');
 }
 
 fn parse_class(rest: &mut std::str::Chars<'_>) -> Result<Token, PatternError> {
@@ -331,54 +311,92 @@ fn parse_class_character(rest: &mut std::str::Chars<'_>) -> Result<char, Pattern
     }
 }
 
-/// Globs compiled together, in the order of their specificity.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct GlobTable {
-    sets: Vec<GlobSet>,
-    plain_star: Option<usize>,
+/// Whether `tokens` take the whole of `name`: all ways through them at once, in time of the product of the lengths at most.
+pub(super) fn matches(tokens: &[Token], name: &str) -> bool {
+    let mut here = Places::default();
+    here.enter(tokens, 0);
+    for character in name.chars() {
+        let mut next = Places::default();
+        for place in here.up_to(tokens.len()) {
+            match tokens.get(place) {
+                Some(token) if !token.takes(character) => {}
+                Some(Token::Star) => next.enter(tokens, place),
+                Some(_) => next.enter(tokens, place.saturating_add(1)),
+                None => {}
+            }
+        }
+        if next == Places::default() {
+            return false;
+        }
+        here = next;
+    }
+    here.has(tokens.len())
 }
 
-impl GlobTable {
-    /// globset's automaton for one set is bounded in size; this many of the longest patterns fit.
-    const GLOBS_PER_SET: usize = 1_000;
+/// Before which tokens a walk can be, one bit each. It needs no memory but the stack's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Places([u64; MAX_PATTERN_BYTES / 64 + 1]);
 
-    /// Compiles `globs`; `None` when they are too large for globset.
-    pub(crate) fn new<'a>(globs: impl Iterator<Item = &'a ToolPattern>) -> Option<Self> {
-        let globs: Vec<_> = globs.collect();
-        let compile = |chunk: &[&ToolPattern]| {
-            let mut set = GlobSetBuilder::new();
-            for pattern in chunk {
-                set.add(
-                    GlobBuilder::new(&pattern.to_globset())
-                        .literal_separator(true)
-                        .backslash_escape(true)
-                        .case_insensitive(false)
-                        .build()
-                        .ok()?,
-                );
-            }
-            set.build().ok()
-        };
-        Some(Self {
-            sets: globs.chunks(Self::GLOBS_PER_SET).map(compile).collect::<Option<_>>()?,
-            plain_star: globs.iter().position(|pattern| pattern.is_plain_star()),
-        })
+impl Places {
+    fn has(&self, place: usize) -> bool {
+        self.0.get(place / 64).is_some_and(|bits| bits & (1 << (place % 64)) != 0)
     }
 
-    /// The place of the first glob that matches `name`.
-    pub(crate) fn first_match(&self, name: &str) -> Option<usize> {
-        // globset sees a path, in which Windows takes a backslash for a separator
-        if !name.is_ascii() || (cfg!(not(unix)) && name.contains('\\')) {
-            return self.plain_star.filter(|_| !name.contains('/'));
-        }
-        let candidate = Candidate::new(name);
-        let mut matches = Vec::new();
-        for (number, set) in self.sets.iter().enumerate() {
-            set.matches_candidate_into(&candidate, &mut matches);
-            if let Some(&first) = matches.iter().min() {
-                return Some(first.saturating_add(number.saturating_mul(Self::GLOBS_PER_SET)));
+    /// Comes before the token at `place`, and behind it too where that can take nothing.
+    fn enter(&mut self, tokens: &[Token], mut place: usize) {
+        loop {
+            if let Some(bits) = self.0.get_mut(place / 64) {
+                *bits |= 1 << (place % 64);
             }
+            if tokens.get(place) != Some(&Token::Star) {
+                return;
+            }
+            place = place.saturating_add(1);
         }
-        None
+    }
+
+    fn up_to(&self, last: usize) -> impl Iterator<Item = usize> {
+        let words = self.0.iter().take((last / 64).saturating_add(1)).enumerate();
+        words.flat_map(|(number, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = usize::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+                left &= left.wrapping_sub(1);
+                Some(number.saturating_mul(64).saturating_add(bit))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A star that stops early may be wrong, and so may one that goes on: both are tried.
+    #[test]
+    fn every_way_through_a_pattern_is_tried() {
+        for (pattern, name, want) in [
+            ("*[a/]*b", "a/b", true),
+            ("*[a/]*b", "a/c", false),
+            ("*ab*ab", "abcab", true),
+            ("*ab*ab", "abab", true),
+            ("*ab*ab", "aab", false),
+            ("a*?b", "ab", false),
+            ("a*?b", "acb", true),
+        ] {
+            assert_eq!(ToolPattern::parse(pattern).unwrap().matches(name), want, "{pattern} {name}");
+        }
+    }
+
+    /// The places of the longest pattern are more than one word has bits.
+    #[test]
+    fn the_longest_patterns_match() {
+        let stars = "*a".repeat(MAX_PATTERN_BYTES / 2);
+        let pattern = ToolPattern::parse(&stars).unwrap();
+        assert!(pattern.matches(&"a".repeat(MAX_PATTERN_BYTES / 2)));
+        assert!(!pattern.matches(&"a".repeat(MAX_PATTERN_BYTES / 2 - 1)));
+        let any = ToolPattern::parse(&"?".repeat(MAX_PATTERN_BYTES)).unwrap();
+        assert!(any.matches(&"b".repeat(MAX_PATTERN_BYTES)));
+        assert!(!any.matches(&"b".repeat(MAX_PATTERN_BYTES + 1)));
     }
 }

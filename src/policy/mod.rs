@@ -14,6 +14,7 @@ mod decision;
 mod evaluate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod globs;
 mod matcher;
 mod reason;
 mod requirement;

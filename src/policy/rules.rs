@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::policy::evaluate::{Leniency, Standing, shortfall};
-use crate::policy::matcher::{GlobTable, MAX_TOOL_NAME_BYTES, ToolPattern};
+use crate::policy::globs::GlobTable;
+use crate::policy::matcher::{MAX_TOOL_NAME_BYTES, ToolPattern};
 use crate::policy::{Caller, ConfigProblem, Decision, DenyReason, Evaluation, PolicyBuilder, ToolRequirement};
 
 /// The methods besides tools that return application data. Each is denied until it is opened (S10).
@@ -142,8 +143,7 @@ pub(crate) struct NameTable {
 }
 
 impl NameTable {
-    /// `None` when the globs are too large to compile.
-    pub(crate) fn new(patterns: &[ToolPattern]) -> Option<Self> {
+    pub(crate) fn new(patterns: &[ToolPattern]) -> Self {
         let mut exact = HashMap::new();
         let mut globs = Vec::new();
         for (place, pattern) in patterns.iter().enumerate() {
@@ -153,11 +153,11 @@ impl NameTable {
             }
         }
         globs.sort_by_key(|(_, pattern)| pattern.rank());
-        Some(Self {
+        Self {
             exact,
-            globs: GlobTable::new(globs.iter().map(|&(_, pattern)| pattern))?,
+            globs: GlobTable::new(globs.iter().map(|&(_, pattern)| pattern)),
             glob_places: globs.into_iter().map(|(place, _)| place).collect(),
-        })
+        }
     }
 
     fn find(&self, name: &str) -> Option<usize> {

@@ -450,7 +450,11 @@ async fn sixty_four_callers_share_a_queue_of_two() {
         let enforcer = enforcer.clone();
         calls.spawn(async move {
             match enforcer.authorize(&Call::tool("open", None), &ANONYMOUS).await {
-                Ok(permit) => permit.finish(Outcome::Ok, None).await.is_ok(),
+                Ok(permit) => {
+                    // it has run, even if its record comes too late for an answer
+                    let _ = permit.finish(Outcome::Ok, None).await;
+                    true
+                }
                 Err(denial) => {
                     assert_eq!((denial.reason(), denial.evidence_id()), (DenyReason::EvidenceUnavailable, None));
                     false
@@ -458,9 +462,9 @@ async fn sixty_four_callers_share_a_queue_of_two() {
             }
         });
     }
-    let allowed = calls.join_all().await.into_iter().filter(|allowed| *allowed).count();
-    assert!(allowed > 0);
-    assert_eq!((decisions(&enforcer).len(), outcomes(&enforcer).len()), (allowed, allowed));
+    let ran = calls.join_all().await.into_iter().filter(|ran| *ran).count();
+    assert!(ran > 0);
+    assert_eq!((decisions(&enforcer).len(), outcomes(&enforcer).len()), (ran, ran));
 }
 
 /// Attack: whoever is given the log, or a copy of it, finds arguments by guessing them under the key that lies in it.

@@ -108,6 +108,7 @@ impl DurableStore {
             places: (0, 0),
             last_commit: Instant::now(),
             slow_until: None,
+            syncing: false,
             latest,
             entry: Vec::new(),
             taken: Vec::new(),
@@ -141,12 +142,8 @@ impl DurableStore {
         event: Vec<u8>,
     ) -> Result<Ticket, AppendError> {
         let ticket = self.queue.append(reservation, event, Urgency::Here)?;
-        self.write_here();
-        Ok(ticket)
-    }
-
-    pub(super) fn write_here(&self) {
         self.queue.write_here(&self.pen, |held| held.as_mut().map_or(Wrote::Nothing, Writer::write_quickly));
+        Ok(ticket)
     }
 
     /// [`append`](EvidenceStore::append) for a record that nobody waits for: it is written with the next one, or by the next

@@ -94,8 +94,9 @@ pub(super) struct Writer {
     /// Places of the queue that such records still hold, and how many of these are of callers not authenticated.
     pub(super) places: (usize, usize),
     pub(super) last_commit: Instant,
-    /// Until when callers do not write themselves.
+    /// Until when callers do not write themselves, unless the thread is syncing.
     pub(super) slow_until: Option<Instant>,
+    pub(super) syncing: bool,
     /// The latest time that was seen, to notice a clock that goes back.
     pub(super) latest: SystemTime,
     pub(super) entry: Vec<u8>,
@@ -204,7 +205,9 @@ impl Writer {
             return Ok(Turn::Ended);
         }
         if self.due().is_some_and(|due| hurry || due <= Instant::now()) {
-            return self.begin_commit().map(Turn::Sync);
+            let commit = self.begin_commit()?;
+            self.syncing = true;
+            return Ok(Turn::Sync(commit));
         }
         self.end_turn()?;
         Ok(if small && !self.is_strict() { Turn::Small } else { Turn::Done })
@@ -218,6 +221,7 @@ impl Writer {
 
     /// The rest of a turn whose sync was done without the pen.
     fn end_turn_of(&mut self, commit: &Commit, synced: io::Result<()>) -> io::Result<Turn> {
+        self.syncing = false;
         self.end_commit(commit, synced)?;
         if self.queue.state().1 == Some(AppendError::Failed) {
             // a caller's write did meanwhile, and has said so
@@ -301,7 +305,8 @@ impl Writer {
 
     /// Takes `records` if a caller may write them at once.
     fn take_quickly(&mut self, records: &mut Vec<Item>) -> bool {
-        let is_slow = self.slow_until.is_some_and(|until| Instant::now() < until);
+        // a thread that is syncing would take longer still
+        let is_slow = !self.syncing && self.slow_until.is_some_and(|until| Instant::now() < until);
         if self.is_strict() || is_slow || self.clock_step().is_some() || self.is_wal_full() {
             return false;
         }

@@ -9,6 +9,22 @@ use crate::connect::Transport;
 use crate::curves::{Curve, Point};
 use crate::grid::{Cell, Round, Spread};
 
+/// The columns that every table of whole calls begins with.
+const HEAD: &str = "| | evidence | calls/s | of bare | p50 us | p99 us |";
+const RULE: &str = "|---|---|---:|---:|---:|---:|";
+
+fn start_of_row(cell: &Cell, bare: &Cell) -> String {
+    format!(
+        "| {} | {} | {:.0} | {} | {:.0} | {:.0} |",
+        cell.variant.name(),
+        cell.variant.evidence_name(),
+        cell.spread(|it| it.calls_per_second).median,
+        spread(cell.ratio(bare, |it| it.calls_per_second), 2),
+        cell.spread(|it| it.p50).median,
+        cell.spread(|it| it.p99).median,
+    )
+}
+
 /// A table of cells beside the first of their group, which is bare rmcp.
 pub fn table(cells: &[Cell]) -> String {
     let mut out = String::new();
@@ -22,23 +38,16 @@ pub fn table(cells: &[Cell]) -> String {
         )
     });
     let _ = writeln!(out, "\n**{title}**\n");
-    out.push_str(
-        "| | evidence | calls/s | of bare | p50 us | p99 us | CPU us/call | of bare | added us | writer, tiles us |\n",
-    );
-    out.push_str("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    let _ = writeln!(out, "{HEAD} CPU us/call | of bare | added us | writer, tiles us |");
+    let _ = writeln!(out, "{RULE}---:|---:|---:|---:|");
     let Some(bare) = cells.first() else { return out };
     let server = bare.group.own_process || bare.group.transport == Transport::Stdio;
     for cell in cells {
         let cpu = |round: &Round| if server { round.server_cpu } else { round.cpu };
         let _ = writeln!(
             out,
-            "| {} | {} | {:.0} | {} | {:.0} | {:.0} | {:.1} | {} | {} | {:.1}, {:.1} |",
-            cell.variant.name(),
-            cell.variant.evidence_name(),
-            cell.spread(|it| it.calls_per_second).median,
-            spread(cell.ratio(bare, |it| it.calls_per_second), 2),
-            cell.spread(|it| it.p50).median,
-            cell.spread(|it| it.p99).median,
+            "{} {:.1} | {} | {} | {:.1}, {:.1} |",
+            start_of_row(cell, bare),
             cell.spread(cpu).median,
             spread(cell.ratio(bare, cpu), 3),
             spread(cell.added(bare, cpu), 1),
@@ -136,20 +145,16 @@ pub fn curves(by_number: &[Curve], by_bytes: &[Curve]) -> String {
 pub fn peers(cells: &[Cell]) -> String {
     let mut out = String::new();
     let Some(bare) = cells.first() else { return out };
-    let _ = writeln!(out, "\n**{}, {} in flight**\n", bare.group.transport.name(), bare.group.in_flight);
-    out.push_str("| | evidence | calls/s | of bare rmcp | p50 us | p99 us | server CPU us/call | of bare rmcp | of its own bare |\n");
-    out.push_str("|---|---|---:|---:|---:|---:|---:|---:|---:|\n");
+    let title = bare.group.transport.name();
+    let _ = writeln!(out, "\n**{title}, {} in flight, beside bare rmcp**\n", bare.group.in_flight);
+    let _ = writeln!(out, "{HEAD} server CPU us/call | of bare | of its own bare |");
+    let _ = writeln!(out, "{RULE}---:|---:|---:|");
     for cell in cells {
         let own = cell.own_bare(cells).map_or_else(String::new, |own| spread(cell.ratio(own, |it| it.server_cpu), 2));
         let _ = writeln!(
             out,
-            "| {} | {} | {:.0} | {} | {:.0} | {:.0} | {:.1} | {} | {own} |",
-            cell.variant.name(),
-            cell.variant.evidence_name(),
-            cell.spread(|it| it.calls_per_second).median,
-            spread(cell.ratio(bare, |it| it.calls_per_second), 2),
-            cell.spread(|it| it.p50).median,
-            cell.spread(|it| it.p99).median,
+            "{} {:.1} | {} | {own} |",
+            start_of_row(cell, bare),
             cell.spread(|it| it.server_cpu).median,
             spread(cell.ratio(bare, |it| it.server_cpu), 2),
         );

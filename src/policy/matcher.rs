@@ -400,3 +400,42 @@ mod tests {
         assert!(!any.matches(&"b".repeat(MAX_PATTERN_BYTES + 1)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_has_room_for_the_longest_name_with_every_character_escaped() {
+        let escaped = "\\a".repeat(MAX_TOOL_NAME_BYTES);
+        assert_eq!(escaped.len(), MAX_PATTERN_BYTES);
+        let pattern = ToolPattern::parse(&escaped).unwrap();
+        assert!(pattern.matches(&"a".repeat(MAX_TOOL_NAME_BYTES)));
+        assert_eq!(ToolPattern::parse(&"?".repeat(MAX_PATTERN_BYTES + 1)), Err(PatternError::TooLong));
+    }
+
+    /// Attack: a class that is written oddly lets in what the operator thought to be left out.
+    #[test]
+    fn a_class_is_the_set_of_its_members() {
+        for (pattern, members) in [
+            ("[aba]", "ab"),
+            ("[a-cb]", "abc"),
+            ("[c-a]", ""),
+            ("[c-ab]", "b"),
+            ("[!a]", "!a"),
+            ("[^^a]", "!bc-"),
+            ("[^a-c]", "!-^"),
+            ("[a\\-c]", "ac-"),
+        ] {
+            let parsed = ToolPattern::parse(pattern);
+            if members.is_empty() {
+                assert_eq!(parsed, Err(PatternError::NeverMatches), "{pattern}");
+                continue;
+            }
+            let parsed = parsed.unwrap();
+            for name in "abc!-^".chars() {
+                assert_eq!(parsed.matches(&name.to_string()), members.contains(name), "{pattern} {name}");
+            }
+        }
+    }
+}

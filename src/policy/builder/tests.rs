@@ -81,6 +81,8 @@ fn rules_that_say_the_same_and_rules_that_only_overlap_are_told_apart() {
         ("a*", "\\a", ""),
         ("a*b", "a?b", "some names match the rule `a?b` too"),
         ("a*b", "a?c", ""),
+        ("a[bc]", "a[de]", ""),
+        ("a?", "a??", ""),
         ("r[e]ad", "read", "matches the same names as the rule `r[e]ad`"),
     ] {
         let built = Policy::builder().tool(one, anonymous()).tool(two, anonymous()).build();

@@ -159,11 +159,15 @@ struct LiveKeys {
     keys: std::sync::Mutex<Option<Arc<JwkSet>>>,
 }
 
+fn jwk_set(seeds: &[u8]) -> Arc<JwkSet> {
+    let jwk = |seed: &u8| key(*seed).public_key().to_jwk();
+    let set = json!({"keys": seeds.iter().map(jwk).collect::<Vec<_>>()}).to_string();
+    Arc::new(JwkSet::parse(set.as_bytes()).unwrap())
+}
+
 impl LiveKeys {
     fn set(&self, seeds: &[u8]) {
-        let jwk = |seed: &u8| key(*seed).public_key().to_jwk();
-        let set = json!({"keys": seeds.iter().map(jwk).collect::<Vec<_>>()}).to_string();
-        *self.keys.lock().unwrap() = Some(Arc::new(JwkSet::parse(set.as_bytes()).unwrap()));
+        *self.keys.lock().unwrap() = Some(jwk_set(seeds));
     }
 }
 
@@ -352,6 +356,57 @@ fn at_most_five_keys_are_tried_and_a_named_one_alone() {
     assert!(verify(&with(&[2, 3, 4, 5, 1]), &nameless).is_ok());
     assert_eq!(verify(&with(&[2, 3, 4, 5, 6, 1]), &nameless), Err(BadgeErrorKind::SignatureInvalid));
     assert_eq!(verify(&with(&[1]), &badge(|_| ())), Err(BadgeErrorKind::SignatureInvalid), "no key has that `kid`");
+}
+
+/// A source whose copy is older than what its issuer signs with.
+#[derive(Debug)]
+struct BeforeRollover {
+    old: Arc<JwkSet>,
+    new: Arc<JwkSet>,
+    asked: AtomicUsize,
+}
+
+impl KeySource for BeforeRollover {
+    fn keys<'a>(&'a self, _kid: Option<&'a str>) -> MaybeReady<'a, Result<Arc<JwkSet>, ResolveError>> {
+        MaybeReady::ready(Ok(Arc::clone(&self.old)))
+    }
+
+    fn newer_keys<'a>(&'a self, _seen: &'a Arc<JwkSet>) -> MaybeReady<'a, Result<Arc<JwkSet>, ResolveError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        MaybeReady::ready(Ok(Arc::clone(&self.new)))
+    }
+}
+
+/// Attack: whoever sends badges that are not looked at any more, or that name a key of their own, makes us ask the issuer.
+#[test]
+fn newer_keys_are_asked_for_when_a_signature_fails_that_names_no_key() {
+    let keys = Arc::new(BeforeRollover { old: jwk_set(&[2]), new: jwk_set(&[1]), asked: AtomicUsize::new(0) });
+    let issuer = Issuer::with_keys(CA, Arc::clone(&keys) as Arc<dyn KeySource>).unwrap();
+    let builder = BadgeVerifier::builder().issuer(issuer).audience(AUDIENCE).insecure_no_revocation();
+    let verifier = builder.signature_checks_per_second(1).build();
+    let asked = || keys.asked.load(Ordering::Relaxed);
+    let nameless = signed(Some("JWT"), None, |_| ());
+    assert!(verify(&verifier, &nameless).is_ok());
+    assert_eq!(asked(), 1);
+    assert_eq!(verify(&verifier, &badge(|_| ())), Err(BadgeErrorKind::SignatureInvalid));
+    assert_eq!(asked(), 1, "no other set has the key that it names");
+    let (head, _) = nameless.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", "A".repeat(86));
+    for attempt in 2..=6 {
+        assert_eq!(verify(&verifier, &forged), Err(BadgeErrorKind::SignatureInvalid));
+        assert_eq!(asked(), attempt);
+    }
+    assert_eq!(verify(&verifier, &forged), Err(BadgeErrorKind::RateLimited));
+    assert_eq!(asked(), 6, "nothing was checked, so nothing failed");
+}
+
+#[test]
+fn a_badge_of_the_longest_length_verifies_and_no_longer_one() {
+    let padded = |bytes: usize| signed(Some("JWT"), None, |claims| claims["extra"] = "x".repeat(bytes).into());
+    let padding = (0..MAX_BADGE_BYTES).rfind(|bytes| padded(*bytes).len() <= MAX_BADGE_BYTES).unwrap();
+    assert_eq!(padded(padding).len(), MAX_BADGE_BYTES);
+    assert_eq!(verify(&trusting_without_kid(), &padded(padding)).unwrap().jti(), "j");
+    assert_eq!(verify(&trusting_without_kid(), &padded(padding + 1)), Err(BadgeErrorKind::Malformed));
 }
 
 #[test]

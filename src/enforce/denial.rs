@@ -270,6 +270,16 @@ mod tests {
     }
 
     #[test]
+    fn a_denial_says_what_kind_of_credential_was_shown() {
+        for (shown, text) in
+            [(AuthLevel::Anonymous, "anonymous"), (AuthLevel::ApiKey, "api_key"), (AuthLevel::Badge, "badge")]
+        {
+            let object = denial(DenyReason::TrustInsufficient, shown, false).to_json();
+            assert_eq!(object["auth_level"], text);
+        }
+    }
+
+    #[test]
     fn a_hostile_tool_name_stays_on_one_bounded_line() {
         let mut hostile = denial(DenyReason::ToolNotAllowed, AuthLevel::Badge, true);
         hostile.target = format!("a\nDENIED by nobody\u{202e}{}", "é".repeat(500));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::record::Recording;
 use super::*;
-use crate::evidence::{AppendError, EvidenceLog, EvidenceMode};
+use crate::evidence::{EvidenceLog, EvidenceMode};
 use crate::identity::badge::BadgeRequest;
 use crate::identity::did::Did;
 use crate::identity::key::SigningKey;
@@ -281,7 +281,7 @@ async fn a_full_queue_denies_within_the_limit() {
     let log = EvidenceLog::options().queue(4).in_memory().unwrap();
     let enforcer = enforcer(&issuer, log.clone());
     let held = std::iter::repeat_with(|| log.reserve(1)).take_while(Result::is_ok).collect::<Vec<_>>();
-    assert_eq!(log.reserve(1).unwrap_err(), AppendError::Full);
+    assert_eq!(log.reserve(1).unwrap_err(), crate::evidence::AppendError::Full);
     let denial = enforcer.authorize(&Call::tool("open", None), &ANONYMOUS).await.unwrap_err();
     assert_eq!(denial.reason(), DenyReason::EvidenceUnavailable);
     drop(held);

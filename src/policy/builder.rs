@@ -188,7 +188,7 @@ fn compile_rules(tools: Vec<(String, ToolRequirement)>, problems: &mut Vec<Confi
         }
     }
     report_conflicts(&patterns, problems);
-    if problems.len() > before {
+    if problems.len() != before {
         return Default::default();
     }
     (rules, NameTable::new(&patterns))

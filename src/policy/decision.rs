@@ -88,3 +88,19 @@ pub struct Evaluation {
     /// The version of the policy that decided.
     pub policy_version: Arc<str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_of_credential_has_a_spelling_for_callers_and_one_for_evidence() {
+        for (level, word, evidence) in [
+            (AuthLevel::Anonymous, "anonymous", "ANONYMOUS"),
+            (AuthLevel::ApiKey, "api_key", "API_KEY"),
+            (AuthLevel::Badge, "badge", "BADGE"),
+        ] {
+            assert_eq!((level.as_str(), level.evidence_str()), (word, evidence));
+        }
+    }
+}

@@ -423,9 +423,11 @@ mod tests {
             ("[c-a]", ""),
             ("[c-ab]", "b"),
             ("[!a]", "!a"),
-            ("[^^a]", "!bc-"),
-            ("[^a-c]", "!-^"),
+            ("[!A^]", "!A^"),
+            ("[^^a]", "A!+bc-"),
+            ("[^a-c]", "A!+-^"),
             ("[a\\-c]", "ac-"),
+            ("[+\\-c]", "+c-"),
         ] {
             let parsed = ToolPattern::parse(pattern);
             if members.is_empty() {
@@ -433,7 +435,7 @@ mod tests {
                 continue;
             }
             let parsed = parsed.unwrap();
-            for name in "abc!-^".chars() {
+            for name in "Aabc!+-^".chars() {
                 assert_eq!(parsed.matches(&name.to_string()), members.contains(name), "{pattern} {name}");
             }
         }

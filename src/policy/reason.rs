@@ -231,3 +231,37 @@ impl std::fmt::Display for DenyReason {
         f.write_str(self.code())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Who reads the number and who reads the record learn the same.
+    #[test]
+    fn the_rfcs_code_and_the_peers_number_agree() {
+        for &reason in DenyReason::ALL {
+            let want = match reason.proto_number() {
+                1 => "TOOL_AUTH_MISSING",
+                2 | 3 => "TOOL_BADGE_INVALID",
+                4 => "TOOL_BADGE_REVOKED",
+                5 => "TOOL_TRUST_INSUFFICIENT",
+                7 => "TOOL_ISSUER_UNTRUSTED",
+                9 => "TOOL_ENVELOPE_SCOPE",
+                _ => "TOOL_POLICY_DENIED",
+            };
+            assert_eq!(reason.rfc_code(), want, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn each_reason_has_a_code_of_its_own_which_is_its_text() {
+        let codes: BTreeSet<_> = DenyReason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), DenyReason::ALL.len());
+        for &reason in DenyReason::ALL {
+            assert_eq!(reason.to_string(), reason.code());
+            assert!(reason.code().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{reason}");
+        }
+    }
+}

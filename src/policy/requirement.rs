@@ -317,6 +317,30 @@ mod tests {
     }
 
     #[test]
+    fn a_requirement_asks_for_what_was_said_and_no_more() {
+        let flags = |one: &ToolRequirement| {
+            [one.is_anonymous(), one.is_badge_required(), one.is_durable_evidence(), one.is_unbound_bearer_allowed()]
+        };
+        let known = ToolRequirement::authenticated;
+        for (requirement, want) in [
+            (ToolRequirement::anonymous(), [true, false, false, false]),
+            (known(), [false; 4]),
+            (ToolRequirement::anonymous().require_badge(), [false, true, false, false]),
+            (known().durable_evidence(), [false, false, true, false]),
+            (known().allow_unbound_bearer(), [false, false, false, true]),
+        ] {
+            assert_eq!(flags(&requirement), want, "{requirement:?}");
+            assert_eq!((requirement.min_level(), requirement.additional_issuers()), (None, &[][..]));
+        }
+        for level in TrustLevel::ALL {
+            let requirement = ToolRequirement::min_trust(level);
+            assert_eq!((requirement.min_level(), flags(&requirement)), (Some(level), [false; 4]));
+        }
+        let two = known().trust_issuer("https://b.example").trust_issuer("https://a.example");
+        assert_eq!(two.additional_issuers(), ["https://a.example", "https://b.example"]);
+    }
+
+    #[test]
     fn an_empty_object_asks_for_a_known_caller() {
         assert_eq!(ToolRequirement::from_meta(&meta(json!({}))), Ok(Some(ToolRequirement::authenticated())));
     }

@@ -519,5 +519,6 @@ mod tests {
         assert_eq!((answer.rule.as_deref(), &*answer.policy_version), (Some("a*"), "7"));
         let answer = policy.evaluate("b", Caller::Anonymous, None);
         assert_eq!((answer.rule.as_deref(), &*answer.policy_version), (None, "7"));
+        assert_eq!(policy.version(), "7");
     }
 }

@@ -1,8 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 use crate::enforce::config::tests::complete;
 use crate::evidence::EvidenceLog;
+use crate::identity::did::Did;
+use crate::identity::resolve::{AgentStatus, MaybeReady, RevocationStatus, StatusSource};
 
 #[test]
 fn a_guard_of_files_has_nothing_to_say() {
@@ -14,6 +17,33 @@ fn a_guard_of_files_has_nothing_to_say() {
 #[tokio::test]
 async fn a_guard_of_files_is_warm() {
     assert_eq!(complete().build().unwrap().warm_up().await, Ok(()));
+}
+
+/// A source that answers nothing and says how it is doing.
+#[derive(Debug)]
+struct Reporting(&'static str);
+
+impl StatusSource for Reporting {
+    fn badge_status<'a>(&'a self, _: &'a str, _: &'a str, _: UnixSeconds) -> MaybeReady<'a, RevocationStatus> {
+        MaybeReady::ready(RevocationStatus::Unknown)
+    }
+
+    fn agent_status<'a>(&'a self, _: &'a str, _: &'a Did, _: UnixSeconds) -> MaybeReady<'a, AgentStatus> {
+        MaybeReady::ready(AgentStatus::Unknown)
+    }
+
+    fn health(&self, _issuer: &str) -> Option<SourceHealth> {
+        Some(SourceHealth { last_error: Some(self.0), ..SourceHealth::unknown() })
+    }
+}
+
+#[test]
+fn every_source_of_revocations_is_reported_in_the_order_in_which_it_is_asked() {
+    let revocations = Revocations::hybrid(Arc::new(Reporting("live")), Arc::new(Reporting("list")));
+    let health = complete().revocations(revocations).build().unwrap().health();
+    let reported: Vec<_> = health.sources.iter().map(|source| (source.kind, source.health.last_error)).collect();
+    assert_eq!(reported, [(SourceKind::Revocations, Some("live")), (SourceKind::Revocations, Some("list"))]);
+    assert!(!health.is_good());
 }
 
 #[test]

@@ -114,6 +114,13 @@ fn s03_only_a_verified_badge_has_a_level() {
     let one = BadgeVerifier::builder().trusted_self_signed(key(2).did()).build();
     assert_eq!(verify(&one, &own(2)).unwrap().level(), TrustLevel::SelfSigned);
     assert_eq!(verify(&one, &own(3)), untrusted, "one did:key is not every did:key");
+    let everybody = BadgeVerifier::builder().accept_level_zero(true).build();
+    let named = |verifier: &BadgeVerifier, seed| verifier.names_self_signed(&key(seed).did());
+    assert_eq!(
+        (named(&one, 2), named(&one, 3), named(&everybody, 2)),
+        (true, false, false),
+        "to take all names nobody"
+    );
     let issued = ca(CA, 1).issue(&request(TrustLevel::Registered), NOW).unwrap();
     assert_eq!(verify(&one, &issued), untrusted, "a self-signed subject is no issuer");
     let web = BadgeVerifier::builder().trusted_self_signed(Did::parse("did:web:registry.example.com").unwrap()).build();
@@ -403,7 +410,7 @@ fn newer_keys_are_asked_for_when_a_signature_fails_that_names_no_key() {
 #[test]
 fn a_badge_of_the_longest_length_verifies_and_no_longer_one() {
     let padded = |bytes: usize| signed(Some("JWT"), None, |claims| claims["extra"] = "x".repeat(bytes).into());
-    let padding = (0..MAX_BADGE_BYTES).rfind(|bytes| padded(*bytes).len() <= MAX_BADGE_BYTES).unwrap();
+    let padding = (0..MAX_BADGE_BYTES * 3 / 4).rfind(|bytes| padded(*bytes).len() <= MAX_BADGE_BYTES).unwrap();
     assert_eq!(padded(padding).len(), MAX_BADGE_BYTES);
     assert_eq!(verify(&trusting_without_kid(), &padded(padding)).unwrap().jti(), "j");
     assert_eq!(verify(&trusting_without_kid(), &padded(padding + 1)), Err(BadgeErrorKind::Malformed));
@@ -617,6 +624,31 @@ fn the_silence_of_a_live_source_denies_at_every_level() {
         }
         assert_eq!(verify(&verifier, &badge(|_| ())), Err(BadgeErrorKind::RevocationCheckFailed), "{mode}");
     }
+}
+
+/// Knows every agent to be active, and nothing about badges.
+#[derive(Debug)]
+struct AgentsOnly;
+
+impl StatusSource for AgentsOnly {
+    fn badge_status<'a>(&'a self, _: &'a str, _: &'a str, _: UnixSeconds) -> MaybeReady<'a, RevocationStatus> {
+        MaybeReady::ready(RevocationStatus::Unknown)
+    }
+
+    fn agent_status<'a>(&'a self, _: &'a str, _: &'a Did, _: UnixSeconds) -> MaybeReady<'a, AgentStatus> {
+        MaybeReady::ready(AgentStatus::Active)
+    }
+}
+
+/// Attack: the question about the badge alone is kept from the registry; that the agent is active says nothing about it.
+#[test]
+fn an_online_source_that_knows_no_badges_denies() {
+    let builder = || BadgeVerifier::builder().issuer(issuer(CA, 1)).audience(AUDIENCE);
+    let low = ca(CA, 1).issue(&request(TrustLevel::Registered), NOW).unwrap();
+    let online = builder().revocations(Revocations::online(Arc::new(AgentsOnly))).build();
+    assert_eq!(verify(&online, &low), Err(BadgeErrorKind::RevocationCheckFailed));
+    let offline = builder().revocations(Revocations::offline(Arc::new(AgentsOnly))).build();
+    assert_eq!(verify(&offline, &low).unwrap().warnings(), ["revocation could not be checked"]);
 }
 
 /// A document that lists one key as `#key-1`.

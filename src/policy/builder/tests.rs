@@ -83,6 +83,7 @@ fn rules_that_say_the_same_and_rules_that_only_overlap_are_told_apart() {
         ("a*b", "a?c", ""),
         ("a[bc]", "a[de]", ""),
         ("a?", "a??", ""),
+        ("a*b*", "a*/*", ""),
         ("r[e]ad", "read", "matches the same names as the rule `r[e]ad`"),
     ] {
         let built = Policy::builder().tool(one, anonymous()).tool(two, anonymous()).build();

@@ -399,11 +399,6 @@ mod tests {
         assert!(any.matches(&"b".repeat(MAX_PATTERN_BYTES)));
         assert!(!any.matches(&"b".repeat(MAX_PATTERN_BYTES + 1)));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_pattern_has_room_for_the_longest_name_with_every_character_escaped() {

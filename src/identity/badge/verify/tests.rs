@@ -580,26 +580,27 @@ fn hybrid_asks_the_list_only_when_the_live_source_is_silent() {
     assert_eq!(verify(&verifier, &other), Err(BadgeErrorKind::AgentDisabled));
 }
 
-/// Knows every badge to be good, and nothing about agents.
+/// Says the same of every badge, and of every agent.
 #[derive(Debug)]
-struct BadgesOnly;
+struct Always(RevocationStatus, AgentStatus);
 
-impl StatusSource for BadgesOnly {
+impl StatusSource for Always {
     fn badge_status<'a>(&'a self, _: &'a str, _: &'a str, _: UnixSeconds) -> MaybeReady<'a, RevocationStatus> {
-        MaybeReady::ready(RevocationStatus::Good)
+        MaybeReady::ready(self.0)
     }
 
     fn agent_status<'a>(&'a self, _: &'a str, _: &'a Did, _: UnixSeconds) -> MaybeReady<'a, AgentStatus> {
-        MaybeReady::ready(AgentStatus::Unknown)
+        MaybeReady::ready(self.1)
     }
 }
 
 #[test]
 fn an_online_source_that_knows_no_agents_denies() {
+    let badges_only = || -> Arc<dyn StatusSource> { Arc::new(Always(RevocationStatus::Good, AgentStatus::Unknown)) };
     let builder = || BadgeVerifier::builder().issuer(issuer(CA, 1)).audience(AUDIENCE);
-    let online = builder().revocations(Revocations::online(Arc::new(BadgesOnly))).build();
+    let online = builder().revocations(Revocations::online(badges_only())).build();
     assert_eq!(verify(&online, &badge(|_| ())), Err(BadgeErrorKind::RevocationCheckFailed));
-    let offline = builder().revocations(Revocations::offline(Arc::new(BadgesOnly))).build();
+    let offline = builder().revocations(Revocations::offline(badges_only())).build();
     assert_eq!(verify(&offline, &badge(|_| ())).unwrap().warnings(), ["the status of the subject is unknown"]);
 }
 
@@ -626,28 +627,15 @@ fn the_silence_of_a_live_source_denies_at_every_level() {
     }
 }
 
-/// Knows every agent to be active, and nothing about badges.
-#[derive(Debug)]
-struct AgentsOnly;
-
-impl StatusSource for AgentsOnly {
-    fn badge_status<'a>(&'a self, _: &'a str, _: &'a str, _: UnixSeconds) -> MaybeReady<'a, RevocationStatus> {
-        MaybeReady::ready(RevocationStatus::Unknown)
-    }
-
-    fn agent_status<'a>(&'a self, _: &'a str, _: &'a Did, _: UnixSeconds) -> MaybeReady<'a, AgentStatus> {
-        MaybeReady::ready(AgentStatus::Active)
-    }
-}
-
 /// Attack: the question about the badge alone is kept from the registry; that the agent is active says nothing about it.
 #[test]
 fn an_online_source_that_knows_no_badges_denies() {
+    let agents_only = || -> Arc<dyn StatusSource> { Arc::new(Always(RevocationStatus::Unknown, AgentStatus::Active)) };
     let builder = || BadgeVerifier::builder().issuer(issuer(CA, 1)).audience(AUDIENCE);
     let low = ca(CA, 1).issue(&request(TrustLevel::Registered), NOW).unwrap();
-    let online = builder().revocations(Revocations::online(Arc::new(AgentsOnly))).build();
+    let online = builder().revocations(Revocations::online(agents_only())).build();
     assert_eq!(verify(&online, &low), Err(BadgeErrorKind::RevocationCheckFailed));
-    let offline = builder().revocations(Revocations::offline(Arc::new(AgentsOnly))).build();
+    let offline = builder().revocations(Revocations::offline(agents_only())).build();
     assert_eq!(verify(&offline, &low).unwrap().warnings(), ["revocation could not be checked"]);
 }
 

@@ -148,10 +148,7 @@ fn what_is_left_to_another_caller_is_written_by_it() {
 #[test]
 fn a_sync_that_hangs_keeps_no_caller() {
     let (world, store) = quiet();
-    let held = Held::on(&world.disk, Operation::Sync, "/wal/");
-    let mut first = append_here(&store, "0").unwrap();
-    store.hurry();
-    wait_for_one(&world);
+    let (held, mut first) = hang_in_a_sync(&world, &store);
     let mut later: Vec<_> = (1..10).map(|number| append_here(&store, &number.to_string()).unwrap()).collect();
     assert!(later.iter_mut().all(is_written));
     assert_eq!(first.wait_durable(SHORT), Err(AppendError::TimedOut));
@@ -171,10 +168,7 @@ fn a_sync_that_hangs_keeps_no_caller() {
 #[test]
 fn a_write_that_fails_during_a_sync_is_not_told_as_written() {
     let (world, store) = quiet();
-    let held = Held::on(&world.disk, Operation::Sync, "/wal/");
-    let mut first = append_here(&store, "0").unwrap();
-    store.hurry();
-    wait_for_one(&world);
+    let (held, mut first) = hang_in_a_sync(&world, &store);
     world.disk.inject(Fault::nth(Operation::Write, 1, DiskError::Io).on("/wal/"));
     let mut lost = append_here(&store, "lost").unwrap();
     assert_eq!(lost.wait_written(LONG), Err(AppendError::Failed));
@@ -191,10 +185,7 @@ fn a_write_that_fails_during_a_sync_is_not_told_as_written() {
 fn a_power_cut_behind_a_sync_during_which_callers_wrote() {
     for seed in super::seeds(60, 2_000) {
         let (mut world, store) = quiet();
-        let held = Held::on(&world.disk, Operation::Sync, "/wal/");
-        let mut first = append_here(&store, "0").unwrap();
-        store.hurry();
-        wait_for_one(&world);
+        let (held, mut first) = hang_in_a_sync(&world, &store);
         let write = |number: u64| append_here(&store, &format!("{number}-{}", "x".repeat(700))).unwrap();
         assert!((1..6).map(write).all(|mut ticket| is_written(&mut ticket)));
         drop(held);
@@ -208,6 +199,15 @@ fn a_power_cut_behind_a_sync_during_which_callers_wrote() {
         assert!(numbers.iter().enumerate().all(|(place, number)| *number == place.to_string()), "{seed}: {numbers:?}");
         assert_eq!(numbers.first().map(String::as_str), Some("0"), "{seed}");
     }
+}
+
+/// A record, and its commit, which does not end while the other lives.
+fn hang_in_a_sync<'a>(world: &'a World, store: &DurableStore) -> (Held<'a>, Ticket) {
+    let held = Held::on(&world.disk, Operation::Sync, "/wal/");
+    let record = append_here(store, "0").unwrap();
+    store.hurry();
+    wait_for_one(world);
+    (held, record)
 }
 
 fn wait_for_one(world: &World) {

@@ -467,10 +467,8 @@ mod tests {
         };
         assert!(build(300).is_ok());
         assert!(build(1_000).is_err(), "it is the length of the globs that counts, and not only their number");
-        let start = std::time::Instant::now();
         let [problem] = <[ConfigProblem; 1]>::try_from(build(MAX_RULES).unwrap_err()).unwrap();
         assert!(problem.advice.starts_with("too many globs begin alike"), "{problem}");
-        assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
     }
 
     #[test]

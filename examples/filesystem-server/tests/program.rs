@@ -183,7 +183,9 @@ fn the_http_server_says_one_line_and_ends_on_a_signal() {
         end(&mut http.child, signal);
         let mut rest = String::new();
         http.stderr.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "");
+        // rmcp calls the end of an open session an error, where it comes to that before the process ends
+        let ours: Vec<&str> = rest.lines().filter(|line| !line.contains("rmcp::transport::worker")).collect();
+        assert!(ours.is_empty(), "{rest}");
     }
 }
 

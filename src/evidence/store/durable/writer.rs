@@ -9,8 +9,9 @@
 //!
 //! A caller may [write](Writer::write_quickly) its record itself, as one write(2) into room that is there: that takes a
 //! fraction of what waking the thread and being woken takes. Whatever can take long is the thread's, and it lays the pen down
-//! for its syncs: a slow disk makes nobody wait who does not wait for a sync. Writing holds the pen, so a disk that hangs in such a write holds the one worker that came first; the others leave their
-//! records to the queue, where each waits no longer than its limit.
+//! for its syncs: a slow disk makes nobody wait who does not wait for a sync. Writing holds the pen, so a disk that hangs in
+//! such a write holds the one worker that came first; the others leave their records to the queue, where each waits no longer
+//! than its limit.
 //!
 //! INVARIANT: a note leaves this thread only after the sync that covers it; see [`Writer::commit`]. What is written during
 //! a sync is not covered by it.
@@ -96,6 +97,7 @@ pub(super) struct Writer {
     pub(super) last_commit: Instant,
     /// Until when callers do not write themselves, unless the thread is syncing.
     pub(super) slow_until: Option<Instant>,
+    /// Whether the thread syncs without the pen.
     pub(super) syncing: bool,
     /// The latest time that was seen, to notice a clock that goes back.
     pub(super) latest: SystemTime,
@@ -132,7 +134,10 @@ pub(super) fn serve(queue: &Queue<Command>, pen: &Pen, notices: Vec<OpeningNotic
             Turn::Small => std::thread::sleep(LINGER),
             Turn::Sync(commit) => {
                 let mut synced = Some(commit.sync.run());
-                turn = act(&mut |writer| writer.end_turn_of(&commit, synced.take().unwrap_or(Ok(()))));
+                turn = act(&mut |writer| {
+                    let synced = synced.take().unwrap_or_else(|| Err(io::Error::other("a sync counts once")));
+                    writer.end_turn_of(&commit, synced)
+                });
                 continue;
             }
             Turn::Ended => break,

@@ -76,6 +76,14 @@ impl Token {
         }
     }
 
+    /// The one character that it stands for, where it is no wildcard.
+    const fn literal(&self) -> Option<char> {
+        match *self {
+            Self::Literal(character) => Some(character),
+            Self::OneOf(_) | Self::Star => None,
+        }
+    }
+
     /// Whether a step through this token can take `character`.
     fn takes(self, character: char) -> bool {
         match self {
@@ -157,13 +165,7 @@ impl ToolPattern {
     /// The only name this pattern matches, when it has no wildcard.
     #[must_use]
     pub fn exact_name(&self) -> Option<String> {
-        self.tokens
-            .iter()
-            .map(|token| match *token {
-                Token::Literal(character) => Some(character),
-                Token::OneOf(_) | Token::Star => None,
-            })
-            .collect()
+        self.tokens.iter().map(Token::literal).collect()
     }
 
     /// Whether `name` matches.
@@ -176,7 +178,7 @@ impl ToolPattern {
 
     /// What stands between [`literal_prefix`](Self::literal_prefix) and [`literal_suffix`](Self::literal_suffix); of a glob.
     pub(super) fn wild_tokens(&self) -> &[Token] {
-        let is_wild = |token: &Token| !matches!(token, Token::Literal(_));
+        let is_wild = |token: &Token| token.literal().is_none();
         let (first, last) = (self.tokens.iter().position(is_wild), self.tokens.iter().rposition(is_wild));
         first.zip(last).and_then(|(first, last)| self.tokens.get(first..=last)).unwrap_or_default()
     }
@@ -193,33 +195,20 @@ impl ToolPattern {
 
     /// The literal characters after the last wildcard, last one first.
     pub(crate) fn literal_suffix_reversed(&self) -> String {
-        self.suffix_reversed().collect()
+        self.tokens.iter().rev().map_while(Token::literal).collect()
     }
 
     /// The literal characters after the last wildcard.
     pub(super) fn literal_suffix(&self) -> String {
-        self.suffix_reversed().collect::<Vec<_>>().into_iter().rev().collect()
-    }
-
-    fn suffix_reversed(&self) -> impl Iterator<Item = char> {
-        self.tokens.iter().rev().map_while(|token| match *token {
-            Token::Literal(character) => Some(character),
-            Token::OneOf(_) | Token::Star => None,
-        })
+        self.literal_suffix_reversed().chars().rev().collect()
     }
 
     fn prefix(&self) -> impl Iterator<Item = char> {
-        self.tokens.iter().map_while(|token| match *token {
-            Token::Literal(character) => Some(character),
-            Token::OneOf(_) | Token::Star => None,
-        })
+        self.tokens.iter().map_while(Token::literal)
     }
 
     fn literals(&self) -> impl Iterator<Item = char> {
-        self.tokens.iter().filter_map(|token| match *token {
-            Token::Literal(character) => Some(character),
-            Token::OneOf(_) | Token::Star => None,
-        })
+        self.tokens.iter().filter_map(Token::literal)
     }
 
     /// Whether this is `*`, the one glob that also takes names outside ASCII.

@@ -117,8 +117,9 @@ impl WalReader {
     ///
     /// A broken frame is [`WalError::Damaged`] when a sync had confirmed it: it stands before `until`, or a later segment
     /// exists, or a whole frame behind it says that everything before was synced when it was written, or two commits stand
-    /// behind it, of which the second was written after the sync of the first. Otherwise it is what a crash left of the last write: a disk may store the end of a write and lose its beginning, so whole
-    /// frames behind a broken one are no damage by themselves. They are given up; nobody was told that they are durable.
+    /// behind it, of which the second was written after the sync of the first. Otherwise it is what a crash left of the last
+    /// write: a disk may store the end of a write and lose its beginning, so whole frames behind a broken one are no damage
+    /// by themselves. They are given up; nobody was told that they are durable.
     pub(crate) fn next(&mut self, until: Option<WalPosition>) -> Result<Option<OwnedFrame>, WalError> {
         let Some(until) = until else { return self.next_to_the_end() };
         loop {

@@ -9,32 +9,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
-use http::request::Parts;
-use rmcp::model::{
-    CacheScope, CallToolRequestParams, Extensions, ListToolsResult, MetaObject, NotificationMetaObject,
-    ProtocolVersion, RequestMetaObject, TaskStatus, Tool,
-};
+use rmcp::model::{CacheScope, CallToolRequestParams, ListToolsResult, MetaObject, TaskStatus, Tool};
 use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer};
-use tokio_util::sync::CancellationToken;
 
-use crate::clock::UnixSeconds;
 use crate::enforce::{
-    Action, Authenticated, Call, CallerCredential, CredentialSources, Denial, Enforcer, Outcome, Permit,
-    PresentedCredential, Principal, Recording, Undecided, Unrecorded, is_bearer_badge, is_guard_meta_key,
+    Action, Authenticated, Call, Denial, Enforcer, Outcome, Permit, Principal, Recording, Undecided, Unrecorded,
 };
 use crate::evidence::{EvidenceId, Receipt};
 use crate::layer::guard::answer::{self, DenialShape};
+use crate::layer::guard::facts::{Facts, Session, session_refusal, strip_params_meta};
 use crate::layer::guard::method_name::{is_absent, looks_standard};
+use crate::layer::guard::opened::Opened;
 use crate::layer::guard::pass::{Admitted, Pass};
 use crate::layer::guard::receipt::{Answer, stripped};
 use crate::layer::guard::round::Round;
 use crate::layer::guard::tasks::{TaskOwner, TaskTable};
-use crate::layer::headers;
-use crate::layer::lapse::{lapse, run_until};
-use crate::layer::session::{SessionHandle, SessionKey};
-use crate::policy::{Decision, DenyReason, GuardedMethod, ToolRequirement};
+use crate::layer::session::SessionKey;
+use crate::policy::{DenyReason, GuardedMethod, ToolRequirement};
 
 pub(crate) type Context = RequestContext<RoleServer>;
 
@@ -50,131 +42,9 @@ pub(crate) struct Gate {
     rules_checked: Arc<AtomicBool>,
 }
 
-/// The session of an HTTP request.
-#[derive(Debug)]
-enum Session {
-    /// None is named: stdio, `initialize`, or stateless HTTP.
-    None,
-    /// One is named, but no session layer vouches for it.
-    Unbound,
-    Bound(SessionHandle),
-}
-
-/// What a decision needs of a request, taken before the credentials are stripped from it.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    credential: PresentedCredential,
-    session: Session,
-    transport: &'static str,
-    protocol: Option<ProtocolVersion>,
-}
-
-impl Facts {
-    pub(super) fn session_key(&self) -> Option<SessionKey> {
-        match &self.session {
-            Session::Bound(handle) => handle.key(),
-            Session::None | Session::Unbound => None,
-        }
-    }
-
-    pub(super) fn call<'a>(&'a self, action: Action<'a>) -> Call<'a> {
-        Call {
-            transport: self.transport,
-            protocol_version: self.protocol.as_ref().map(ProtocolVersion::as_str),
-            ..Call::new(action)
-        }
-    }
-
-    /// Whether the request is in a revision in which answers have cache hints, and may ask for input.
-    fn is_2026_07_28_or_later(&self) -> bool {
-        // ISO dates compare as text.
-        self.protocol.as_ref().is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str())
-    }
-}
-
-/// What a method opened that may have to be ended.
-#[derive(Debug)]
-pub(crate) struct Opened<'a> {
-    action: Action<'a>,
-    decision_id: EvidenceId,
-    badge_expires: Option<UnixSeconds>,
-    cancelled: CancellationToken,
-    /// The answer then, but for its reason.
-    denial: Denial,
-}
-
-impl<'a> Opened<'a> {
-    pub(crate) fn new(permit: &Permit, action: Action<'a>, cancelled: &CancellationToken) -> Self {
-        Self {
-            action,
-            decision_id: permit.evidence_id(),
-            badge_expires: permit.badge_expires(),
-            cancelled: cancelled.clone(),
-            denial: Denial::withheld(permit, action.target(), DenyReason::InternalError, ""),
-        }
-    }
-}
-
 impl Gate {
     pub(crate) fn new(enforcer: Enforcer) -> Self {
         Self { enforcer, shape: DenialShape::default(), tasks: Arc::default(), rules_checked: Arc::default() }
-    }
-
-    /// Takes what decides out of a request and leaves the rest for the inner service.
-    ///
-    /// `RequestContext::meta` and the HTTP parts are what rmcp fills from the wire; `params.meta` never decides.
-    pub(crate) fn take_facts(&self, context: &mut Context) -> Facts {
-        let facts = self.facts(&context.meta.0, &context.extensions, context.protocol_version());
-        Self::strip(context);
-        facts
-    }
-
-    fn facts(&self, meta: &MetaObject, extensions: &Extensions, protocol: Option<ProtocolVersion>) -> Facts {
-        let parts = extensions.get::<Parts>();
-        let values = |name| match parts {
-            Some(parts) => parts.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect(),
-            None => Vec::new(),
-        };
-        let sources = CredentialSources {
-            badge_headers: values(&headers::BADGE),
-            api_key_headers: values(&headers::API_KEY),
-            authorization_headers: values(&AUTHORIZATION),
-            meta: Some(&meta.0),
-        };
-        Facts {
-            credential: CallerCredential::from_sources(&sources, self.enforcer.config().bearer_as_badge()),
-            session: session_of(parts),
-            transport: if parts.is_some() { "http" } else { "stdio" },
-            protocol,
-        }
-    }
-
-    /// Removes credentials and stale principals (S8): a tool that proxies its request must not leak its caller's badge.
-    pub(crate) fn strip(context: &mut Context) {
-        strip_meta(&mut context.meta);
-        Self::strip_extensions(&mut context.extensions);
-    }
-
-    pub(crate) fn strip_notification(context: &mut NotificationContext<RoleServer>) {
-        restore_meta(context);
-        context.meta.retain(|key, _| !is_guard_meta_key(key));
-        Self::strip_extensions(&mut context.extensions);
-    }
-
-    fn strip_extensions(extensions: &mut Extensions) {
-        extensions.remove::<Principal>();
-        if let Some(meta) = extensions.get_mut::<RequestMetaObject>() {
-            strip_meta(meta);
-        }
-        let Some(parts) = extensions.get_mut::<Parts>() else { return };
-        parts.extensions.remove::<Principal>();
-        for name in [headers::BADGE, headers::API_KEY, headers::REQUEST_SIGNATURE] {
-            parts.headers.remove(name);
-        }
-        // `Authorization` is OAuth's and stays, unless it carries a badge, asked for or not.
-        if parts.headers.get_all(AUTHORIZATION).iter().any(|value| is_bearer_badge(value.as_bytes())) {
-            parts.headers.remove(AUTHORIZATION);
-        }
     }
 
     /// Asks the enforcer. `refused` is a reason found by the layer; it is recorded and denied with, and so is a state of
@@ -345,49 +215,6 @@ impl Gate {
         answer
     }
 
-    /// Runs what a method opened for as long as its caller would be let in; `Err` says why it was ended.
-    pub(crate) async fn run<T>(
-        &self,
-        facts: &Facts,
-        opened: &Opened<'_>,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Reason> {
-        let call = facts.call(opened.action);
-        let is_stream = matches!(opened.action, Action::Method { class: GuardedMethod::Subscriptions, .. });
-        let is_watched = is_stream || !self.enforcer.config().calls_outlive_credentials();
-        run_until(work, || is_watched.then(|| Box::pin(self.lapse(facts, call, opened.badge_expires)))).await
-    }
-
-    /// Ends what a method opened: its answer.
-    pub(crate) fn end(&self, opened: Opened<'_>, (reason, detail): Reason) -> ErrorData {
-        opened.cancelled.cancel();
-        self.note_end(opened.action.method(), reason, opened.decision_id);
-        answer::error(&Denial { reason, detail, ..opened.denial })
-    }
-
-    /// Records that something which a decision let in was ended.
-    pub(super) fn note_end(&self, method: &'static str, reason: DenyReason, decision_id: EvidenceId) {
-        let members = vec![
-            ("method", method.to_owned()),
-            ("reason", reason.code().to_owned()),
-            ("decision_id", decision_id.to_string()),
-        ];
-        self.enforcer.notice("stream_ended", members);
-    }
-
-    /// Resolves when `call`, decided anew with the credential and in the session of its request, is not allowed any more.
-    pub(super) async fn lapse(&self, facts: &Facts, call: Call<'_>, badge_expires: Option<UnixSeconds>) -> Reason {
-        lapse(&self.enforcer, &facts.credential, badge_expires, |caller| {
-            let call = Call { refused: session_refusal(facts, caller), ..call };
-            let evaluation = self.enforcer.decide(&call, caller).evaluation;
-            match evaluation.decision {
-                Decision::Allow => Ok(()),
-                Decision::Deny => Err((evaluation.reason.unwrap_or(DenyReason::InternalError), evaluation.detail)),
-            }
-        })
-        .await
-    }
-
     pub(crate) async fn permit_method(
         &self,
         facts: &Facts,
@@ -455,10 +282,7 @@ impl Gate {
         method: &str,
         context: &mut NotificationContext<RoleServer>,
     ) -> Option<Permit> {
-        restore_meta(context);
-        let protocol = context.peer.peer_info().map(|info| info.protocol_version.clone());
-        let facts = self.facts(&context.meta.0, &context.extensions, protocol);
-        Self::strip_notification(context);
+        let facts = self.take_notification_facts(context);
         let permit = self.permit_custom(&facts, method).await.ok()?;
         context.extensions.insert(permit.principal().clone());
         Some(permit)
@@ -593,48 +417,6 @@ pub(super) fn unrecorded(denial: Denial, decision_id: EvidenceId, what: Unrecord
         }
     };
     Denial { detail, evidence_id, ..denial }
-}
-
-fn session_of(parts: Option<&Parts>) -> Session {
-    let Some(parts) = parts.filter(|parts| parts.headers.contains_key(headers::MCP_SESSION_ID)) else {
-        return Session::None;
-    };
-    match parts.extensions.get::<SessionHandle>() {
-        Some(handle) if handle.key().is_some() => Session::Bound(handle.clone()),
-        Some(_) | None => Session::Unbound,
-    }
-}
-
-/// Why this caller may not act in this session; `None` also when the credential fails, which has its own reason.
-fn session_refusal(facts: &Facts, caller: &Authenticated) -> Option<Reason> {
-    match &facts.session {
-        Session::None => None,
-        Session::Unbound => {
-            Some((DenyReason::SessionUnbound, "the request names a session that no session layer has bound"))
-        }
-        Session::Bound(handle) => {
-            let admitted = handle.admits(caller.principal().ok()?.owner().as_ref());
-            (!admitted).then_some((DenyReason::SessionUnbound, "the session is not bound to this caller's headers"))
-        }
-    }
-}
-
-/// rmcp 3.11 takes a notification's extensions out before its `_meta`, which lies among them: without this the context's
-/// `meta` is empty, and what the client sent, credentials too, stands where only the extensions are searched.
-fn restore_meta(context: &mut NotificationContext<RoleServer>) {
-    if let Some(NotificationMetaObject(sent)) = context.extensions.remove::<NotificationMetaObject>() {
-        context.meta.0.0.extend(sent.0);
-    }
-}
-
-fn strip_meta(meta: &mut RequestMetaObject) {
-    meta.0.0.retain(|key, _| !is_guard_meta_key(key));
-}
-
-pub(crate) fn strip_params_meta(meta: &mut Option<RequestMetaObject>) {
-    if let Some(meta) = meta {
-        strip_meta(meta);
-    }
 }
 
 /// The requirement beside a tool (S12); `Some(Err(()))` when it is there and cannot be read.

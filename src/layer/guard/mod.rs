@@ -110,12 +110,14 @@
 //! * `#[tool_handler]` without `router = self.tool_router` builds its router anew on every call.
 
 pub(in crate::layer) mod answer;
+mod facts;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(in crate::layer) mod gate;
 mod handler;
 mod layer;
 mod method_name;
+mod opened;
 pub(in crate::layer) mod pass;
 pub(in crate::layer) mod receipt;
 pub(in crate::layer) mod round;

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::enforce::{Action, Call, Denial, Outcome, Permit, ResultHash};
 use crate::evidence::Receipt;
-use crate::layer::guard::gate::{Context, Facts, Gate, Reason, by_ref, unrecorded};
+use crate::layer::guard::facts::Facts;
+use crate::layer::guard::gate::{Context, Gate, Reason, by_ref, unrecorded};
 use crate::layer::guard::receipt::Answer as _;
 use crate::layer::guard::round::Round;
 use crate::layer::guard::tasks::BindError;

@@ -4,7 +4,8 @@
 use rmcp::model::{ClientRequest, JsonObject};
 
 use crate::enforce::{Authenticated, Holder, MAX_REQUEST_STATE_BYTES, Principal, RequestDigest};
-use crate::layer::guard::gate::{Facts, Gate, Reason};
+use crate::layer::guard::facts::Facts;
+use crate::layer::guard::gate::{Gate, Reason};
 use crate::layer::guard::tasks::TaskOwner;
 use crate::layer::session::SessionKey;
 use crate::policy::DenyReason;

@@ -258,3 +258,4 @@ seed("manifest", "first", compact(manifest))
 previous = {"origin": "log.example/main/0", "root": base64.b64encode(leaf(b"")).decode(), "size": 9, "vkey": notes["log_vkey"]}
 seed("manifest", "second", compact({**manifest, "epoch": 2, "previous": previous}))
 seed("manifest", "a-member-more", compact({**manifest, "x": 1}))
+seed("manifest", "a-size-that-json-rounds", compact({**manifest, "epoch": 2, "previous": {**previous, "size": 2**53 + 1}}))

@@ -157,8 +157,8 @@ fn is_plain_object(members: &Map<String, Value>) -> bool {
     members.keys().is_sorted() && members.iter().all(|(name, value)| name.is_ascii() && is_plain(value))
 }
 
-/// The largest integer that no other integer shares its double with: 2^53 - 1.
-const MAX_EXACT_INTEGER: u64 = (1 << 53) - 1;
+/// The largest integer that no other integer shares its double with: 2^53 - 1. RFC 8785 writes numbers as doubles.
+pub(crate) const MAX_EXACT_INTEGER: u64 = (1 << 53) - 1;
 
 fn is_exact_integer(number: &Number) -> bool {
     number.as_i64().is_some_and(|integer| integer.unsigned_abs() <= MAX_EXACT_INTEGER)

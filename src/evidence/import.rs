@@ -12,7 +12,7 @@ use super::store::durable::FIRST_FORMAT_FILE;
 use super::text::hex;
 use super::{AppendError, EvidenceId, EvidenceLog, MAX_RECORD_BYTES, NoticeRecord, OpenError, OpenErrorKind, Record};
 use crate::clock::{Clock as _, SystemClock};
-use crate::encoding::{canonical_json, parse_unique_json};
+use crate::encoding::{canonical_json, has_inexact_numbers, parse_unique_json};
 
 /// How long one record may wait for room, and all of them for the disk in the end.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -101,6 +101,10 @@ fn read_lines(path: &Path, mut each: impl FnMut(Vec<u8>) -> Result<(), OpenError
         if record.get("id").and_then(Value::as_str).is_none() || record.get("event.name").is_none() {
             return Err(damaged());
         }
+        // would be rounded on its way; no record that this crate wrote has such a number
+        if has_inexact_numbers(&record) {
+            return Err(damaged());
+        }
         let event = canonical_json(&record).map_err(|error| damaged().caused_by(error))?;
         if event.len() > MAX_RECORD_BYTES {
             return Err(damaged());
@@ -178,6 +182,11 @@ mod tests {
             ("an empty line", format!("\n{TWO}"), 1),
             ("no record", format!("{TWO}{{}}\n"), 3),
             ("a name twice", format!("{TWO}{{\"id\":\"1\",\"id\":\"2\",\"event.name\":\"a\"}}\n"), 3),
+            (
+                "a number that JSON rounds",
+                format!("{TWO}{{\"id\":\"1\",\"event.name\":\"a\",\"n\":9007199254740993}}\n"),
+                3,
+            ),
             ("a line too long", format!("{TWO}{too_long}"), 3),
             ("a line without end", format!("{TWO}{}", "x".repeat(1 << 20)), 3),
         ];

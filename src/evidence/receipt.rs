@@ -7,10 +7,9 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::VerifiedCheckpoint;
 use super::merkle::{HASH_BYTES, Hash};
 use super::note::VerifierKey;
-use super::record::LARGEST_EXACT_INTEGER;
 use super::verify::{TlogProof, TlogProofError, Verifier};
 use super::{Entry, EvidenceId};
-use crate::encoding::{base64url, base64url_decode, parse_unique_json};
+use crate::encoding::{MAX_EXACT_INTEGER, base64url, base64url_decode, parse_unique_json};
 
 /// Bytes of a log's origin that a receipt can hold, the instance and the number of the log included. One of up to 104
 /// bytes leaves the receipt's JSON within 256.
@@ -113,7 +112,7 @@ impl Receipt {
         Some(Self {
             origin: Arc::from(origin),
             id: text("id")?.parse::<EvidenceId>().ok()?.to_string(),
-            index: members.get("index")?.as_u64().filter(|&index| index <= LARGEST_EXACT_INTEGER)?,
+            index: members.get("index")?.as_u64().filter(|&index| index <= MAX_EXACT_INTEGER)?,
             leaf: Hash::new(leaf),
             durable: members.get("durable")?.as_bool()?,
         })
@@ -176,7 +175,7 @@ mod tests {
         ];
         for origin in origins {
             assert!(origin.len() <= 104);
-            let largest = receipt(&origin, LARGEST_EXACT_INTEGER);
+            let largest = receipt(&origin, MAX_EXACT_INTEGER);
             let json = largest.to_json();
             let length = json.to_string().len();
             assert!(length <= 256, "{length}: {json}");
@@ -201,7 +200,7 @@ mod tests {
             ("index", json!(-1)),
             ("index", json!(1.5)),
             ("index", json!("7")),
-            ("index", json!(LARGEST_EXACT_INTEGER + 1)),
+            ("index", json!(MAX_EXACT_INTEGER + 1)),
             ("leaf", json!("AAAA")),
             ("leaf", json!("A".repeat(1_000_000))),
             ("leaf", json!(format!("{}B", "A".repeat(42)))), // spare bits

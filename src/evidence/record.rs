@@ -7,6 +7,7 @@ use super::entry::{ENVELOPE_BYTES, MAX_ENTRY_BYTES};
 use super::keyed::KeyedHash;
 use super::text::cut;
 use super::{AppendError, EvidenceId, MAX_TEXT_BYTES};
+use crate::encoding::MAX_EXACT_INTEGER;
 
 /// Largest record in bytes: what an entry of a log can hold beside its number and the hash of the entry before.
 pub const MAX_RECORD_BYTES: usize = MAX_ENTRY_BYTES - ENVELOPE_BYTES;
@@ -413,9 +414,6 @@ impl CoalescedRecord {
     }
 }
 
-/// Integers from here on are not exact in RFC 8785's doubles.
-pub(super) const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
-
 /// Members of the longest ordinary record.
 const MOST_MEMBERS: usize = 32;
 
@@ -460,7 +458,7 @@ impl<'a> Members<'a> {
     }
 
     fn count(&mut self, name: impl Into<Cow<'static, str>>, count: u64) {
-        self.list.push((name.into(), Member::Count(count.min(LARGEST_EXACT_INTEGER))));
+        self.list.push((name.into(), Member::Count(count.min(MAX_EXACT_INTEGER))));
     }
 
     fn words(&mut self, name: &'static str, words: &'a [&'static str]) {

@@ -1,26 +1,28 @@
 //! What the documents say about the repository, checked against it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+const PAGES: [&str; 11] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/ARCHITECTURE.md",
+    "docs/DESIGN.md",
+    "docs/EVIDENCE.md",
+    "docs/INTEROP.md",
+    "docs/MIGRATING.md",
+    "docs/PERFORMANCE.md",
+    "examples/client/README.md",
+    "examples/filesystem-server/README.md",
+];
 
 /// Every file that the README and the pages beside it point to is there.
 #[test]
 fn links_between_documents_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = [
-        "README.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        "docs/ARCHITECTURE.md",
-        "docs/DESIGN.md",
-        "docs/EVIDENCE.md",
-        "docs/INTEROP.md",
-        "docs/MIGRATING.md",
-        "examples/client/README.md",
-        "examples/filesystem-server/README.md",
-    ];
-    for page in pages {
+    for page in PAGES {
         let path = root.join(page);
         let text = fs::read_to_string(&path).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -30,6 +32,35 @@ fn links_between_documents_lead_somewhere() {
             }
         }
     }
+}
+
+/// A package that a page says to run has one program, or says which of them is meant: else cargo runs none.
+#[test]
+fn what_the_pages_say_to_run_is_one_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut packages = BTreeMap::new();
+    for folder in ["crates", "examples", "interop"].into_iter().flat_map(files) {
+        let Ok(manifest) = fs::read_to_string(folder.join("Cargo.toml")) else { continue };
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let programs = usize::from(folder.join("src/main.rs").exists())
+            + fs::read_dir(folder.join("src/bin")).map_or(0, Iterator::count);
+        let Some(package) = manifest.get("package") else { continue };
+        let is_one = programs == 1 || package.get("default-run").is_some();
+        packages.insert(package["name"].as_str().unwrap().to_owned(), is_one);
+    }
+    let mut commands = 0;
+    for page in PAGES {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for command in text.split("cargo run ").skip(1).filter_map(|rest| rest.split(['`', '\n']).next()) {
+            let words: Vec<_> = command.split(' ').take_while(|word| *word != "--").collect();
+            let package =
+                words.windows(2).find(|pair| pair[0] == "-p").unwrap_or_else(|| panic!("{page}: {command}"))[1];
+            assert!(packages[package] || words.contains(&"--bin"), "{page}: {command}");
+            commands += 1;
+        }
+    }
+    assert!(commands > 5, "{commands} commands were found");
 }
 
 /// Every direct dependency, of the library and of the programs, is in CONTRIBUTING.md with its reason; none that is gone.

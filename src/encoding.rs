@@ -157,8 +157,13 @@ fn is_plain_object(members: &Map<String, Value>) -> bool {
     members.keys().is_sorted() && members.iter().all(|(name, value)| name.is_ascii() && is_plain(value))
 }
 
-/// The largest integer that no other integer shares its double with: 2^53 - 1. RFC 8785 writes numbers as doubles.
+/// The largest integer that no other integer shares its double with: 2^53 - 1 (RFC 8785 §3.2.2.3).
 pub(crate) const MAX_EXACT_INTEGER: u64 = (1 << 53) - 1;
+
+/// A count that RFC 8785, which writes numbers as doubles, does not round.
+pub(crate) fn exact_count(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|&count| count <= MAX_EXACT_INTEGER)
+}
 
 fn is_exact_integer(number: &Number) -> bool {
     number.as_i64().is_some_and(|integer| integer.unsigned_abs() <= MAX_EXACT_INTEGER)

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::checkpoint::parse_decimal;
 use super::merkle::{HASH_BYTES, Hash};
+use crate::encoding::MAX_EXACT_INTEGER;
 
 /// Largest entry in bytes (c2sp.org/tlog-tiles: a 16-bit length).
 pub const MAX_ENTRY_BYTES: usize = 65_535;
@@ -26,9 +27,6 @@ const SEQ: &[u8] = b"\",\"seq\":";
 
 /// Length of a hash in base64url.
 const PREV_BYTES: usize = 43;
-
-/// The largest number that every JSON reader takes exactly (RFC 8785 §3.2.2.3).
-const MAX_SEQ: u64 = (1 << 53) - 1;
 
 /// Appends the entry number `seq` to `out`.
 pub(crate) fn write_entry(out: &mut Vec<u8>, event: &[u8], prev: &Hash, seq: u64) {
@@ -70,7 +68,7 @@ impl<'a> Entry<'a> {
         let rest = bytes.strip_prefix(EVENT)?.strip_suffix(b"}")?;
         let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
         let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(digits)?)?;
-        let seq = parse_decimal(digits).filter(|seq| *seq <= MAX_SEQ)?;
+        let seq = parse_decimal(digits).filter(|seq| *seq <= MAX_EXACT_INTEGER)?;
         let rest = rest.strip_suffix(SEQ)?;
         let (rest, prev) = rest.split_at_checked(rest.len().checked_sub(PREV_BYTES)?)?;
         let event = rest.strip_suffix(PREV)?;
@@ -181,7 +179,7 @@ mod tests {
         fn an_entry_is_read_as_it_was_written(
             inner in any::<Vec<u8>>(),
             prev in any::<[u8; 32]>(),
-            seq in prop_oneof![0..=MAX_SEQ, 0_u64..200],
+            seq in prop_oneof![0..=MAX_EXACT_INTEGER, 0_u64..200],
         ) {
             let event = [b"{", inner.as_slice(), b"}"].concat();
             let bytes = entry(&event, &Hash::new(prev), seq);

@@ -9,7 +9,7 @@ use super::merkle::{HASH_BYTES, Hash};
 use super::note::VerifierKey;
 use super::verify::{TlogProof, TlogProofError, Verifier};
 use super::{Entry, EvidenceId};
-use crate::encoding::{MAX_EXACT_INTEGER, base64url, base64url_decode, parse_unique_json};
+use crate::encoding::{base64url, base64url_decode, exact_count, parse_unique_json};
 
 /// Bytes of a log's origin that a receipt can hold, the instance and the number of the log included. One of up to 104
 /// bytes leaves the receipt's JSON within 256.
@@ -112,7 +112,7 @@ impl Receipt {
         Some(Self {
             origin: Arc::from(origin),
             id: text("id")?.parse::<EvidenceId>().ok()?.to_string(),
-            index: members.get("index")?.as_u64().filter(|&index| index <= MAX_EXACT_INTEGER)?,
+            index: exact_count(members.get("index")?)?,
             leaf: Hash::new(leaf),
             durable: members.get("durable")?.as_bool()?,
         })
@@ -159,6 +159,7 @@ impl Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::MAX_EXACT_INTEGER;
 
     const ID: &str = "019a9c3e-4f7e-7c53-8a1b-0d9be2b0a6f1";
 

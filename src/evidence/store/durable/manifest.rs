@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::PreviousLog;
 use super::directory::{FileState, file_state};
-use crate::encoding::{MAX_EXACT_INTEGER, canonical_json, parse_unique_json};
+use crate::encoding::{canonical_json, exact_count, parse_unique_json};
 use crate::evidence::record::rfc3339;
 use crate::evidence::storage::{Storage, read_file, replace_file};
 use crate::evidence::{OpenError, OpenErrorKind};
@@ -90,7 +90,7 @@ impl Manifest {
         let members = value.as_object()?;
         let manifest = Self {
             created: humantime::parse_rfc3339(text(members, "created")?).ok()?,
-            number: count(members, "epoch")?,
+            number: exact_count(members.get("epoch")?)?,
             instance: text(members, "instance")?.to_owned(),
             origin: text(members, "origin")?.into(),
             previous: match members.get("previous") {
@@ -108,7 +108,7 @@ fn previous_from_value(value: &Value) -> Option<PreviousLog> {
     let members = value.as_object()?;
     Some(PreviousLog {
         origin: text(members, "origin")?.into(),
-        size: count(members, "size")?,
+        size: exact_count(members.get("size")?)?,
         root: text(members, "root")?.parse().ok()?,
         vkey: text(members, "vkey")?.to_owned(),
     })
@@ -116,11 +116,6 @@ fn previous_from_value(value: &Value) -> Option<PreviousLog> {
 
 fn text<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
     members.get(name)?.as_str()
-}
-
-/// A number as it would be written again: RFC 8785 rounds those beyond 2^53 - 1.
-fn count(members: &Map<String, Value>, name: &str) -> Option<u64> {
-    members.get(name)?.as_u64().filter(|&count| count <= MAX_EXACT_INTEGER)
 }
 
 /// A manifest that is read is the one that would be written.
